@@ -1,0 +1,80 @@
+"""Where a causal language model of transformers keeps its embedding, blocks and unembedding."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from concept_ppl.errors import LanguageModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """The parts of a causal language model that the sites are read from.
+
+    Attributes
+    ----------
+    decoder
+        Runs from token ids to the state after the final norm, without the unembedding.
+    token_embedding
+        Maps token ids to vectors, before positions are added.
+    blocks
+        The blocks in the order in which the decoder runs them.
+    unembedding
+        Maps the state after the final norm to logits, up to scaling and soft-capping.
+    width
+        Length of a state.
+    max_tokens
+        Most tokens that the model has positions for; ``None`` if it has no such limit.
+    """
+
+    decoder: nn.Module
+    token_embedding: nn.Module
+    blocks: tuple[nn.Module, ...]
+    unembedding: nn.Module
+    width: int
+    max_tokens: int | None
+
+
+def find_anatomy(model: Any, name: str) -> Anatomy:
+    """Find the parts of a transformers model, or refuse it by ``name``.
+
+    Raises
+    ------
+    LanguageModelError
+        If the model has no unembedding, or no single list of as many blocks as its config says.
+    """
+    unembedding = getattr(model, "get_output_embeddings", lambda: None)()
+    if unembedding is None:
+        raise LanguageModelError(
+            f"{name} has no unembedding, so it is not a causal language model; "
+            "load it with transformers.AutoModelForCausalLM."
+        )
+    config = model.config.get_text_config(decoder=True)
+    decoder = model.get_decoder()
+    return Anatomy(
+        decoder=decoder,
+        token_embedding=model.get_input_embeddings(),
+        blocks=_find_blocks(decoder, int(config.num_hidden_layers), name),
+        unembedding=unembedding,
+        width=int(config.hidden_size),
+        max_tokens=getattr(config, "max_position_embeddings", None),
+    )
+
+
+def _find_blocks(decoder: nn.Module, n_blocks: int, name: str) -> tuple[nn.Module, ...]:
+    """Return the outermost list of ``n_blocks`` modules; lists of experts or heads lie deeper."""
+    lists = {
+        path: module
+        for path, module in decoder.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == n_blocks
+    }
+    depth = min((path.count(".") for path in lists), default=0)
+    outermost = [module for path, module in lists.items() if path.count(".") == depth]
+    if len(outermost) != 1:
+        raise LanguageModelError(
+            f"{name} ({type(decoder).__name__}) has {len(outermost)} candidates for its list of "
+            f"{n_blocks} blocks, so its residual stream cannot be named; this architecture is not "
+            "supported."
+        )
+    return tuple(outermost[0])

