@@ -1,1 +1,29 @@
-"""Placeholder."""
+"""Reports: one self-contained HTML page from results, figures and their tables."""
+
+from .figures import canonical_bars, control_forest, decoded_scatter, layer_curve
+from .formatting import interval, number, p_value
+from .manifest import build_manifest
+from .page import write_report
+from .parts import Figure, KeyFigure, Report, Section, Table, Tone, Verdict
+from .results import RESULT_COLUMNS, tidy_results
+
+__all__ = [
+    "RESULT_COLUMNS",
+    "Figure",
+    "KeyFigure",
+    "Report",
+    "Section",
+    "Table",
+    "Tone",
+    "Verdict",
+    "build_manifest",
+    "canonical_bars",
+    "control_forest",
+    "decoded_scatter",
+    "interval",
+    "layer_curve",
+    "number",
+    "p_value",
+    "tidy_results",
+    "write_report",
+]
