@@ -1,0 +1,189 @@
+"""Is the map invertible: in how many directions states and contrasts agree, held out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from concept_ppl.errors import InputError
+
+from .designs import FloatArray, check_contrasts, check_level
+from .figures import forest_plot
+from .intervals import correlation_influence, mean_squared_correlation, squared_correlation
+from .results import Estimate, Row, result_frame
+from .ridge import DecomposedStates, States, as_decomposed, cross_fit, whitener
+
+NO_STRENGTH = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class CanonicalCorrelations:
+    """Held-out squared canonical correlations, signed: −ρ² where a held-out ρ is below zero.
+
+    Attributes
+    ----------
+    directions
+        One estimate a direction, in the order of the *training* folds, strongest first; held-out
+        values need not descend. p-value one-sided, of the null of no relation, ρ ≤ 0.
+    smallest
+        The direction that the training folds rank last. It is named before the test fold is seen,
+        so its estimate is not biased downwards as the least of several held-out values would be.
+    mean
+        Mean over directions; no test.
+    target, layer
+        Labels that the caller gave.
+    """
+
+    directions: tuple[Estimate, ...]
+    smallest: Estimate
+    mean: Estimate
+    target: str
+    layer: str
+
+    def tidy(self) -> pd.DataFrame:
+        """One row a direction, the smallest, and the mean."""
+        return result_frame(self._rows())
+
+    def summary(self) -> str:
+        """List the estimates, a line each."""
+        return "\n".join(
+            [
+                f"Held-out squared canonical correlations of states and {self.target}",
+                f"  smallest     {self.smallest}",
+                f"  mean         {self.mean}",
+                *(f"  direction {i}  {value}" for i, value in enumerate(self.directions, 1)),
+            ]
+        )
+
+    def plot(self) -> Figure:
+        """Forest plot of the directions and their mean."""
+        entries = [(f"direction {i}", value) for i, value in enumerate(self.directions, 1)]
+        return forest_plot([*entries, ("mean", self.mean)], "held-out ρ² (signed)")
+
+    def _rows(self) -> Iterator[Row]:
+        name = "canonical_correlations"
+        yield Row(name, "rho2_smallest", self.target, self.smallest, self.layer)
+        yield Row(name, "rho2_mean", self.target, self.mean, self.layer)
+        for i, value in enumerate(self.directions, 1):
+            yield Row(name, "rho2", f"{self.target}:direction_{i}", value, self.layer)
+
+
+def canonical_correlations(
+    F: States,
+    Z: npt.ArrayLike,
+    *,
+    weights: npt.ArrayLike | None = None,
+    clusters: npt.ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    target: str = "log_odds",
+    layer: str = "",
+    n_folds: int = 5,
+    seed: int = 0,
+    level: float = 0.95,
+) -> CanonicalCorrelations:
+    """Canonical correlations of states and contrasts: fitted on training folds, read on test folds.
+
+    On the training folds, ridge-regularised on the side of F (canonical ridge, Vinod 1976,
+    https://doi.org/10.1016/0304-4076(76)90010-5), λ nested; Z is whitened, unpenalised, so that
+    the answer is the same for every invertible affine map of Z, and for every rotation, scaling
+    and translation of F. Held-out scores of all folds are centred and scaled by their training
+    folds, then correlated together; the interval is on Fisher's z with cluster-robust influence.
+
+    Parameters
+    ----------
+    F
+        (n, d) states, or the result of `decompose_states`, whose design is then used.
+    Z
+        (n, q) contrasts with q ≤ d.
+    weights, clusters
+        (n,) weights and labels of independent units; equal, and each row its own, by default.
+    names
+        Of the q contrasts, for messages only.
+    target, layer
+        Labels for the tidy table.
+    n_folds, seed
+        Folds, cluster-disjoint, drawn from the seed.
+    level
+        Confidence level.
+
+    Raises
+    ------
+    InputError
+        If an array is not finite, constant, collinear or of another length, clusters are few, or
+        there are more contrasts than coordinates of F.
+    """
+    check_level(level)
+    states = as_decomposed(F, weights, clusters, n_folds, seed)
+    contrasts, _ = check_contrasts(Z, states.design.n, names)
+    return correlate(states, contrasts, target, layer, level)
+
+
+def correlate(
+    states: DecomposedStates, Z: FloatArray, target: str, layer: str, level: float
+) -> CanonicalCorrelations:
+    """Canonical correlations of decomposed states and checked contrasts (n, q)."""
+    design = states.design
+    a, b = canonical_scores(states, Z)
+    pairs = [correlation_influence(a[:, i], b[:, i], design) for i in range(Z.shape[1])]
+    directions = tuple(squared_correlation(rho, psi, design, level) for rho, psi in pairs)
+    mean = mean_squared_correlation(
+        np.array([rho for rho, _ in pairs]), np.array([psi for _, psi in pairs]), design, level
+    )
+    return CanonicalCorrelations(directions, directions[-1], mean, target, layer)
+
+
+def canonical_scores(states: DecomposedStates, Z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Held-out canonical variates of F and of Z, each (n, q), strongest direction first.
+
+    Both have mean 0 and variance 1 *in the training folds*. The sign of a direction is arbitrary in
+    each fold, the same for both of its scores.
+
+    Raises
+    ------
+    InputError
+        If Z has more columns than F, or a training fold leaves a direction without variance.
+    """
+    design = states.design
+    if Z.shape[1] > states.F.shape[1]:
+        raise InputError(
+            f"Z has {Z.shape[1]} contrasts, F only {states.F.shape[1]} coordinates; no linear map "
+            "between them can be invertible."
+        )
+    fit = cross_fit(states, Z, whiten=True)
+    a, b = np.empty_like(Z), np.empty_like(Z)
+    for k in range(design.n_folds):
+        rows = design.folds == k
+        D = _directions(fit.explained[k], whitener(Z, design, k))
+        mass = float(design.weights[~rows].sum())
+        b[rows] = (Z[rows] - fit.baseline[rows]) @ D
+        a[rows] = (fit.predicted[rows] - fit.baseline[rows]) @ D
+        a[rows] /= np.sqrt(np.diag(D.T @ fit.fitted[k] @ D) / mass)
+    return a, b
+
+
+def decoded_directions(states: DecomposedStates, Z: FloatArray) -> FloatArray:
+    """Held-out predictions (n, q) of canonical variates of Z that are the same for all folds.
+
+    Each row is predicted by a map that never saw its fold. Only the basis in which the q
+    predictions are given, one fixed matrix, is taken from all folds together, so that directions
+    neither swap nor turn from fold to fold and their coefficients can be read. The variates have
+    variance 1 in the sample, strongest direction first.
+    """
+    fit = cross_fit(states, Z, whiten=True)
+    D = _directions(fit.explained.sum(axis=0), whitener(Z, states.design, None))
+    mean = np.average(Z, axis=0, weights=states.design.weights)
+    return (fit.predicted - mean) @ D
+
+
+def _directions(explained: FloatArray, W: FloatArray) -> FloatArray:
+    """Canonical weights of Z (q, q), a column a direction, from the training side of a fit."""
+    strength, V = np.linalg.eigh(W.T @ explained @ W)
+    if strength[0] <= NO_STRENGTH * strength[-1]:
+        raise InputError(
+            "The states explain nothing at all of some direction of Z; they vary in fewer "
+            "directions than there are contrasts, so that no map between them is invertible."
+        )
+    return np.asarray(W @ V[:, ::-1])

@@ -1,0 +1,294 @@
+"""Has the model learned more than a control already gives: differences and increments, held out."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from concept_ppl.errors import InputError
+
+from .blocks import joint_predictions
+from .designs import (
+    Design,
+    FloatArray,
+    IntArray,
+    check_contrasts,
+    check_level,
+    check_states,
+    cluster_codes,
+)
+from .figures import forest_plot
+from .goodness import backward_share, squared_errors
+from .intervals import difference, explained_share
+from .results import Estimate, Row, result_frame
+from .ridge import CrossFit, DecomposedStates, States, as_decomposed, cross_fit, decompose
+
+SHUFFLED = "shuffled"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlFit:
+    """One control beside the model.
+
+    Attributes
+    ----------
+    name
+        Of the control.
+    share
+        Held-out backward R² of the control; p-value one-sided, of R² ≤ 0.
+    difference
+        Model minus control; p-value two-sided, of no difference.
+    """
+
+    name: str
+    share: Estimate
+    difference: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class ControlComparison:
+    """Held-out backward R² of the model beside its controls.
+
+    Attributes
+    ----------
+    model
+        R²(Z|F); p-value one-sided, of R² ≤ 0.
+    shuffled
+        The same with contrasts shuffled across clusters.
+    controls
+        Each control, in the order in which the caller gave them.
+    best
+        Name of the best control as chosen inside the training folds of each fold.
+    best_share
+        R² of that choice.
+    difference
+        Model minus best control; p-value two-sided, of no difference.
+    increment
+        R² of [best control, F] minus R² of the best control; p-value two-sided.
+    target, layer
+        Labels that the caller gave.
+    """
+
+    model: Estimate
+    shuffled: Estimate
+    controls: tuple[ControlFit, ...]
+    best: tuple[str, ...]
+    best_share: Estimate
+    difference: Estimate
+    increment: Estimate
+    target: str
+    layer: str
+
+    def tidy(self) -> pd.DataFrame:
+        """Model, shuffled and each control; then the rows whose control is ``best``."""
+        return result_frame(self._rows())
+
+    def summary(self) -> str:
+        """List the model, its controls, the difference and the increment, a line each."""
+        names = "/".join(dict.fromkeys(self.best))
+        return "\n".join(
+            [
+                f"Held-out R²({self.target}|F) beside controls",
+                f"  model  {self.model}",
+                *(f"  {fit.name}  {fit.share}" for fit in self.controls),
+                f"  {SHUFFLED}  {self.shuffled}",
+                f"  model minus best control ({names})  {self.difference}",
+                f"  R²([best control, F]) minus R²(best control)  {self.increment}",
+            ]
+        )
+
+    def plot(self) -> Figure:
+        """Forest plot of all of them."""
+        entries = [
+            ("model", self.model),
+            *((fit.name, fit.share) for fit in self.controls),
+            (SHUFFLED, self.shuffled),
+            ("model − best", self.difference),
+            ("[best, model] − best", self.increment),
+        ]
+        return forest_plot(entries, "held-out R²")
+
+    def _rows(self) -> Iterator[Row]:
+        def row(quantity: str, value: Estimate, control: str) -> Row:
+            return Row("compare_controls", quantity, self.target, value, self.layer, control)
+
+        yield row("r2_backward", self.model, "")
+        yield row("r2_backward", self.shuffled, SHUFFLED)
+        for fit in self.controls:
+            yield row("r2_backward", fit.share, fit.name)
+            yield row("r2_difference", fit.difference, fit.name)
+        yield row("r2_backward", self.best_share, "best")
+        yield row("r2_difference", self.difference, "best")
+        yield row("r2_increment", self.increment, "best")
+
+
+def compare_controls(
+    F: States,
+    Z: npt.ArrayLike,
+    controls: Mapping[str, States],
+    *,
+    weights: npt.ArrayLike | None = None,
+    clusters: npt.ArrayLike | None = None,
+    target: str = "log_odds",
+    layer: str = "",
+    n_folds: int = 5,
+    seed: int = 0,
+    level: float = 0.95,
+) -> ControlComparison:
+    """Compare what the model and its controls tell about the contrasts, on the same folds.
+
+    Each regression tunes its own penalty inside the training folds. The best control of a fold is
+    the one with the least cross-validated loss *inside* its training folds, so that the choice has
+    not seen the rows on which it is judged. Differences share folds, rows and SST, and their
+    intervals are those of paired cluster sums. For [control, F] each block has its own penalty.
+
+    Parameters
+    ----------
+    F
+        (n, d) states, or the result of `decompose_states`, whose design is then used.
+    Z
+        (n, q) contrasts.
+    controls
+        Arrays (n, d_control), such as bags of tokens or states of an untrained network, or results
+        of `decompose_states` with the same weights, clusters, folds and seed. An array that does
+        not vary predicts the training mean.
+    weights, clusters
+        (n,) weights and labels of independent units; equal, and each row its own, by default.
+    target, layer
+        Labels for the tidy table.
+    n_folds, seed
+        Folds, cluster-disjoint, and the shuffling, drawn from the seed.
+    level
+        Confidence level.
+
+    Raises
+    ------
+    InputError
+        If there is no control, or an array is not finite or of another length; and as
+        `goodness_of_fit`.
+    """
+    check_level(level)
+    states = as_decomposed(F, weights, clusters, n_folds, seed)
+    design = states.design
+    contrasts, _ = check_contrasts(Z, design.n)
+    rivals = _decomposed_controls(controls, design)
+    fit = cross_fit(states, contrasts)
+    fits = {name: cross_fit(rival, contrasts) for name, rival in rivals.items()}
+    best = choose_best(fits)
+    chosen = np.empty_like(contrasts)
+    joint = np.empty_like(contrasts)
+    for name in set(best):
+        folds = [k for k, choice in enumerate(best) if choice == name]
+        penalties = {k: float(fits[name].penalties[k]) for k in folds}
+        for k, part in joint_predictions(rivals[name], states, contrasts, penalties).items():
+            rows = design.folds == k
+            chosen[rows] = fits[name].predicted[rows]
+            joint[rows] = part
+    errors, spread = (part.sum(axis=1) for part in squared_errors(contrasts, fit))
+    best_errors = np.square(contrasts - chosen).sum(axis=1)
+    joint_errors = np.square(contrasts - joint).sum(axis=1)
+    return ControlComparison(
+        explained_share(errors, spread, design, level),
+        _shuffled_share(states, contrasts, seed, level),
+        tuple(
+            _control_fit(name, contrasts, rival, errors, design, level)
+            for name, rival in fits.items()
+        ),
+        best,
+        explained_share(best_errors, spread, design, level),
+        difference(best_errors - errors, spread, design, level),
+        difference(best_errors - joint_errors, spread, design, level),
+        target,
+        layer,
+    )
+
+
+def choose_best(fits: Mapping[str, CrossFit]) -> tuple[str, ...]:
+    """Name of the control with the least inner loss, one for each outer fold."""
+    names = list(fits)
+    losses = np.array([fits[name].inner_loss for name in names])
+    return tuple(names[i] for i in losses.argmin(axis=0))
+
+
+def shuffled(Z: npt.ArrayLike, clusters: npt.ArrayLike | None = None, seed: int = 0) -> FloatArray:
+    """Give each cluster the contrasts of another: the null in which states tell nothing.
+
+    The rows of a cluster take those of its donor in turn, again from the first when the donor is
+    smaller. Rows that were equal within every cluster, as repeats of a context are, stay so.
+
+    Parameters
+    ----------
+    Z
+        (n, q) contrasts.
+    clusters
+        (n,) labels; each row its own cluster by default.
+    seed
+        Of the permutation of clusters.
+
+    Returns
+    -------
+    Z
+        (n, q) shuffled.
+
+    Raises
+    ------
+    InputError
+        If an entry is not finite or lengths differ.
+    """
+    contrasts = check_states(Z, "Z")
+    return _shuffled(contrasts, cluster_codes(clusters, len(contrasts)), seed)
+
+
+def _shuffled(Z: FloatArray, clusters: IntArray, seed: int) -> FloatArray:
+    order = np.argsort(clusters, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(clusters))[:-1])
+    donors = np.random.default_rng(seed).permutation(len(members))
+    source = np.empty(len(Z), dtype=np.int64)
+    for rows, donor in zip(members, donors, strict=True):
+        source[rows] = np.resize(members[donor], len(rows))
+    return Z[source]
+
+
+def _decomposed_controls(
+    controls: Mapping[str, States], design: Design
+) -> dict[str, DecomposedStates]:
+    """Check each control against the design of the states and decompose it on the same folds."""
+    if not controls:
+        raise InputError("There is no control; give at least one, such as a bag of tokens.")
+    rivals = {}
+    for name, control in controls.items():
+        if isinstance(control, DecomposedStates):
+            if not control.design.same_as(design):
+                raise InputError(
+                    f"Control {name} was decomposed with other weights, clusters or folds than F."
+                )
+            rivals[name] = control
+            continue
+        array = check_states(control, f"Control {name}")
+        if len(array) != design.n:
+            raise InputError(f"Control {name} has {len(array)} rows, F has {design.n}.")
+        rivals[name] = decompose(array, design)
+    return rivals
+
+
+def _control_fit(
+    name: str,
+    Z: FloatArray,
+    fit: CrossFit,
+    model_errors: FloatArray,
+    design: Design,
+    level: float,
+) -> ControlFit:
+    errors, spread = (part.sum(axis=1) for part in squared_errors(Z, fit))
+    return ControlFit(
+        name,
+        explained_share(errors, spread, design, level),
+        difference(errors - model_errors, spread, design, level),
+    )
+
+
+def _shuffled_share(states: DecomposedStates, Z: FloatArray, seed: int, level: float) -> Estimate:
+    return backward_share(states, _shuffled(Z, states.design.clusters, seed), level)

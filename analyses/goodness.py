@@ -1,0 +1,162 @@
+"""How much of the contrasts can be read off the states, and of the states off the contrasts."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .designs import FloatArray, check_contrasts, check_level
+from .figures import forest_plot
+from .intervals import explained_share
+from .results import Estimate, Row, result_frame
+from .ridge import CrossFit, DecomposedStates, States, as_decomposed, cross_fit, decompose
+
+
+@dataclass(frozen=True, slots=True)
+class GoodnessOfFit:
+    """Held-out R² in both directions; the p-value is one-sided, of the null R² ≤ 0.
+
+    Attributes
+    ----------
+    forward
+        R²(F|Z), all coordinates of F together.
+    backward
+        R²(Z|F), all contrasts together: total squared error over total spread, both in the squared
+        unit of Z (nats² for log-odds).
+    per_contrast
+        R² of each column of Z given F.
+    target, layer
+        Labels that the caller gave.
+    """
+
+    forward: Estimate
+    backward: Estimate
+    per_contrast: tuple[tuple[str, Estimate], ...]
+    target: str
+    layer: str
+
+    def tidy(self) -> pd.DataFrame:
+        """One row an R²; `term` is the target, or target:contrast."""
+        return result_frame(self._rows())
+
+    def summary(self) -> str:
+        """List the estimates, a line each."""
+        return "\n".join(
+            [
+                f"Held-out R² of the {self.target}",
+                f"  forward  R²(F|Z)  {self.forward}",
+                f"  backward R²(Z|F)  {self.backward}",
+                *(f"    {name}  {value}" for name, value in self.per_contrast),
+            ]
+        )
+
+    def plot(self) -> Figure:
+        """Forest plot of all R²."""
+        overall = [("F given Z", self.forward), ("Z given F", self.backward)]
+        return forest_plot([*overall, *self.per_contrast], "held-out R²")
+
+    def _rows(self) -> Iterator[Row]:
+        name = "goodness_of_fit"
+        yield Row(name, "r2_forward", self.target, self.forward, self.layer)
+        yield Row(name, "r2_backward", self.target, self.backward, self.layer)
+        for contrast, value in self.per_contrast:
+            yield Row(name, "r2_backward", f"{self.target}:{contrast}", value, self.layer)
+
+
+def goodness_of_fit(
+    F: States,
+    Z: npt.ArrayLike,
+    *,
+    weights: npt.ArrayLike | None = None,
+    clusters: npt.ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    target: str = "log_odds",
+    layer: str = "",
+    n_folds: int = 5,
+    seed: int = 0,
+    level: float = 0.95,
+) -> GoodnessOfFit:
+    """Held-out R² of the affine maps between states and contrasts, with cluster intervals.
+
+    R² = 1 − SSE/SST on held-out rows, the baseline being the mean of the training folds; it is
+    negative where the map does worse than that mean. The estimand is the average performance of
+    the K fitted maps (Bayle et al. 2020, https://arxiv.org/abs/2007.12671), which lies below that
+    of the best affine map by the cost of estimating it; intervals on log(1 − R²).
+
+    Parameters
+    ----------
+    F
+        (n, d) states, or the result of `decompose_states`, whose design is then used.
+    Z
+        (n, q) contrasts: log-odds in nats, or probabilities without the last value.
+    weights, clusters
+        (n,) weights and labels of independent units; equal, and each row its own, by default.
+    names
+        Of the q contrasts.
+    target, layer
+        Labels for the tidy table.
+    n_folds, seed
+        Folds, cluster-disjoint, drawn from the seed.
+    level
+        Confidence level.
+
+    Raises
+    ------
+    InputError
+        If an array is not finite, constant, collinear or of another length, or clusters are few.
+    """
+    check_level(level)
+    states = as_decomposed(F, weights, clusters, n_folds, seed)
+    design = states.design
+    contrasts, labels = check_contrasts(Z, design.n, names)
+    sse, sst = squared_errors(contrasts, cross_fit(states, contrasts))
+    sse_forward, sst_forward = squared_errors(
+        states.F, cross_fit(decompose(contrasts, design), states.F)
+    )
+    return GoodnessOfFit(
+        explained_share(sse_forward.sum(axis=1), sst_forward.sum(axis=1), design, level),
+        explained_share(sse.sum(axis=1), sst.sum(axis=1), design, level),
+        tuple(
+            (label, explained_share(sse[:, i], sst[:, i], design, level))
+            for i, label in enumerate(labels)
+        ),
+        target,
+        layer,
+    )
+
+
+def decoded_contrasts(
+    F: States,
+    Z: npt.ArrayLike,
+    *,
+    weights: npt.ArrayLike | None = None,
+    clusters: npt.ArrayLike | None = None,
+    n_folds: int = 5,
+    seed: int = 0,
+) -> FloatArray:
+    """Contrasts (n, q) as read off the states by maps that never saw their fold, in units of Z.
+
+    For scatter plots beside `goodness_of_fit`, which has the same parameters.
+
+    Raises
+    ------
+    InputError
+        As `goodness_of_fit`.
+    """
+    states = as_decomposed(F, weights, clusters, n_folds, seed)
+    contrasts, _ = check_contrasts(Z, states.design.n)
+    return cross_fit(states, contrasts).predicted
+
+
+def backward_share(states: DecomposedStates, Z: FloatArray, level: float) -> Estimate:
+    """R²(Z|F) overall, for checked contrasts (n, q)."""
+    sse, sst = squared_errors(Z, cross_fit(states, Z))
+    return explained_share(sse.sum(axis=1), sst.sum(axis=1), states.design, level)
+
+
+def squared_errors(Y: FloatArray, fit: CrossFit) -> tuple[FloatArray, FloatArray]:
+    """Squared held-out errors (n, t) of the fit and of its training-fold means."""
+    return np.square(Y - fit.predicted), np.square(Y - fit.baseline)

@@ -1,0 +1,180 @@
+"""How sure is a held-out number: delta-method intervals from its influence summed over clusters.
+
+Every estimate here is a smooth function of sums over rows, so that its error is, to first order, a
+sum over clusters of influences ψ_g with mean zero, and its variance is G/(G − 1) Σ ψ_g². The maps
+count as given: the estimand is the average performance of the K fitted maps on new clusters
+(Bayle et al. 2020, https://arxiv.org/abs/2007.12671). Quantiles are Student's with G − 1 degrees of
+freedom (Cameron and Miller 2015, https://doi.org/10.3368/jhr.50.2.317).
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+from .designs import Design, FloatArray
+from .results import Estimate
+
+Scale = Callable[[float], float]
+
+
+def standard_error(influence: FloatArray) -> float:
+    """Return the standard error of an estimate with these influences (n_clusters,) of clusters."""
+    n_clusters = len(influence)
+    return math.sqrt(n_clusters / (n_clusters - 1) * float(influence @ influence))
+
+
+def explained_share(sse: FloatArray, sst: FloatArray, design: Design, level: float) -> Estimate:
+    """R² = 1 − SSE/SST with its interval on the log(1 − R²) scale; p-value of R² ≤ 0, one-sided.
+
+    Parameters
+    ----------
+    sse, sst
+        (n,) squared held-out errors of the map, and of the training-fold mean.
+    design
+        Weights and clusters.
+    level
+        Confidence level.
+    """
+    errors, totals = design.cluster_sums(sse), design.cluster_sums(sst)
+    ratio = float(errors.sum() / totals.sum())
+    if ratio == 0.0:
+        return _fixed(1.0, design, level, p_value=0.0)
+    influence = errors / errors.sum() - totals / totals.sum()
+    return _estimate(
+        math.log(ratio),
+        standard_error(influence),
+        design,
+        level,
+        scale=lambda log_ratio: 1.0 - math.exp(log_ratio),
+        slope=-ratio,
+        tail="lower",
+    )
+
+
+def difference(gain: FloatArray, sst: FloatArray, design: Design, level: float) -> Estimate:
+    """Difference of two R² on the same rows, Σ gain / Σ SST; p-value of no difference, two-sided.
+
+    Parameters
+    ----------
+    gain
+        (n,) squared error of the rival minus squared error of the map.
+    sst
+        (n,) squared error of the training-fold mean.
+    design
+        Weights and clusters.
+    level
+        Confidence level.
+    """
+    gains, totals = design.cluster_sums(gain), design.cluster_sums(sst)
+    value = float(gains.sum() / totals.sum())
+    influence = (gains - value * totals) / totals.sum()
+    return _estimate(value, standard_error(influence), design, level, scale=float, slope=1.0)
+
+
+def correlation_influence(a: FloatArray, b: FloatArray, design: Design) -> tuple[float, FloatArray]:
+    """Correlation of two held-out scores about zero, and its influence by cluster.
+
+    Parameters
+    ----------
+    a, b
+        (n,) scores centred by the means of their training folds.
+    design
+        Weights and clusters.
+
+    Returns
+    -------
+    rho, influence
+        The correlation, and (n_clusters,) influences on it (Devlin et al. 1975,
+        https://doi.org/10.1093/biomet/62.3.531).
+    """
+    total = float(design.weights.sum())
+    a = a / math.sqrt(float(design.weights @ a**2) / total)
+    b = b / math.sqrt(float(design.weights @ b**2) / total)
+    rho = float(design.weights @ (a * b)) / total
+    return rho, design.cluster_sums(a * b - rho * (a**2 + b**2) / 2.0) / total
+
+
+def signed_square(rho: float) -> float:
+    """ρ² with the sign of ρ, so that a held-out correlation below zero never looks like a fit."""
+    return math.copysign(rho**2, rho)
+
+
+def squared_correlation(
+    rho: float, influence: FloatArray, design: Design, level: float
+) -> Estimate:
+    """Sign-preserving square of a correlation, its interval on Fisher's z; p-value of ρ ≤ 0."""
+    room = 1.0 - rho**2
+    if room <= np.finfo(np.float64).eps:
+        return _fixed(signed_square(rho), design, level, p_value=0.0 if rho > 0 else 1.0)
+    return _estimate(
+        math.atanh(rho),
+        standard_error(influence) / room,
+        design,
+        level,
+        scale=lambda z: signed_square(math.tanh(z)),
+        slope=2.0 * abs(rho) * room,
+        tail="upper",
+    )
+
+
+def mean_squared_correlation(
+    rho: FloatArray, influence: FloatArray, design: Design, level: float
+) -> Estimate:
+    """Mean of the signed squares of correlations (q,), influences (q, n_clusters); no test.
+
+    The interval is on the log(1 − mean) scale, as for R².
+    """
+    mean = float(np.mean([signed_square(r) for r in rho]))
+    room = 1.0 - mean
+    if room <= np.finfo(np.float64).eps:
+        return _fixed(mean, design, level, p_value=math.nan)
+    combined = (2.0 * np.abs(rho)) @ influence / len(rho)
+    return _estimate(
+        math.log(room),
+        standard_error(combined) / room,
+        design,
+        level,
+        scale=lambda log_room: 1.0 - math.exp(log_room),
+        slope=-room,
+        tail="none",
+    )
+
+
+def _estimate(
+    theta: float,
+    error: float,
+    design: Design,
+    level: float,
+    *,
+    scale: Scale,
+    slope: float,
+    tail: str = "both",
+) -> Estimate:
+    """Interval for ``scale(theta)`` by Student's t on the scale of ``theta``."""
+    student = stats.t(design.n_clusters - 1)
+    reach = float(student.ppf(0.5 + level / 2.0)) * error
+    ends = sorted((scale(theta - reach), scale(theta + reach)))
+    statistic = theta / error if error > 0 else math.copysign(math.inf, theta) if theta else 0.0
+    p_value = {
+        "both": 2.0 * float(student.sf(abs(statistic))),
+        "upper": float(student.sf(statistic)),
+        "lower": float(student.cdf(statistic)),
+        "none": math.nan,
+    }[tail]
+    return Estimate(
+        scale(theta),
+        abs(slope) * error,
+        ends[0],
+        ends[1],
+        level,
+        p_value,
+        design.n,
+        design.n_clusters,
+    )
+
+
+def _fixed(value: float, design: Design, level: float, p_value: float) -> Estimate:
+    """Make an estimate at the edge of its range, where the sample holds no error at all."""
+    return Estimate(value, 0.0, value, value, level, p_value, design.n, design.n_clusters)

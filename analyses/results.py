@@ -1,0 +1,96 @@
+"""How every analysis reports a number: one estimate with its interval, one row of a tidy table."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+RESULT_COLUMNS = (
+    "analysis",
+    "quantity",
+    "term",
+    "layer",
+    "control",
+    "estimate",
+    "std_error",
+    "ci_low",
+    "ci_high",
+    "ci_level",
+    "p_value",
+    "n",
+    "n_clusters",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number, its interval and the size of the sample behind it.
+
+    Attributes
+    ----------
+    estimate, std_error
+        Point estimate and its standard error, both on the scale that is reported.
+    ci_low, ci_high, ci_level
+        Two-sided interval and its confidence level, a probability.
+    p_value
+        Of the null that the analysis names in its docstring; NaN where it states none.
+    n, n_clusters
+        Rows, and independent units among them.
+    """
+
+    estimate: float
+    std_error: float
+    ci_low: float
+    ci_high: float
+    ci_level: float
+    p_value: float
+    n: int
+    n_clusters: int
+
+    def __str__(self) -> str:
+        """Print the estimate and its interval as a report does."""
+        interval = f"{100 * self.ci_level:g}% CI {self.ci_low:.3f} to {self.ci_high:.3f}"
+        test = "" if math.isnan(self.p_value) else f", p = {self.p_value:.2g}"
+        return f"{self.estimate:.3f} ({interval}{test})"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An estimate and what it is an estimate of: one row of a tidy table."""
+
+    analysis: str
+    quantity: str
+    term: str
+    value: Estimate
+    layer: str = ""
+    control: str = ""
+
+
+def result_frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """Return the rows as a table with exactly the columns ``RESULT_COLUMNS``.
+
+    Parameters
+    ----------
+    rows
+        One row an estimate, in the order in which the table is to list them.
+    """
+    records = [
+        (
+            row.analysis,
+            row.quantity,
+            row.term,
+            row.layer,
+            row.control,
+            row.value.estimate,
+            row.value.std_error,
+            row.value.ci_low,
+            row.value.ci_high,
+            row.value.ci_level,
+            row.value.p_value,
+            row.value.n,
+            row.value.n_clusters,
+        )
+        for row in rows
+    ]
+    return pd.DataFrame.from_records(records, columns=list(RESULT_COLUMNS))
