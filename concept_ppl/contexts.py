@@ -1,0 +1,211 @@
+"""Token contexts of differing lengths, as one flat array with lengths, and their Parquet files."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from concept_ppl.errors import InputError
+
+UNOBSERVED = -1
+"""The token that stands for a position whose token is unknown."""
+
+_HASH_SEED = 0x5EED
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """A batch of contexts.
+
+    Attributes
+    ----------
+    tokens : int64 array, shape (sum of lengths,)
+        The contexts one after the other; −1 is a position whose token was not observed.
+    lengths : int64 array, shape (n_contexts,)
+    """
+
+    tokens: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def longest(self) -> int:
+        """Length of the longest context, 0 if there is none."""
+        return int(self.lengths.max(initial=0))
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where each context starts in ``tokens``, shape (n_contexts,)."""
+        ends: NDArray[np.int64] = np.cumsum(self.lengths)
+        return ends - self.lengths
+
+    @classmethod
+    def from_lists(cls, contexts: Iterable[Sequence[int | None]]) -> "Contexts":
+        """Build from lists of token indices, ``None`` or −1 for an unobserved token."""
+        rows = [
+            np.asarray([UNOBSERVED if t is None else t for t in row], np.int64) for row in contexts
+        ]
+        lengths = np.array([len(row) for row in rows], np.int64)
+        return cls(np.concatenate([np.empty(0, np.int64), *rows]), lengths)
+
+    @classmethod
+    def from_padded(cls, tokens: NDArray[np.int64] | Tensor) -> "Contexts":
+        """Build from a rectangular array, shape (n_contexts, n_tokens), −1 for unobserved."""
+        array = np.ascontiguousarray(np.asarray(tokens, np.int64))
+        if array.ndim != 2:
+            raise InputError(f"contexts must have two dimensions, not {array.ndim}.")
+        return cls(array.reshape(-1), np.full(array.shape[0], array.shape[1], np.int64))
+
+    def take(self, rows: NDArray[np.int64]) -> "Contexts":
+        """Return the contexts of the given rows, in that order."""
+        return Contexts(self.tokens[self.token_positions(rows)], self.lengths[rows])
+
+    def token_positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where in ``tokens`` the tokens of the given rows lie, row by row."""
+        return _spans(self.offsets[rows], self.lengths[rows])
+
+    def slice(self, start: int, stop: int) -> "Contexts":
+        """Return the contexts of rows ``start`` up to ``stop``, without copying a token."""
+        offsets = np.append(self.offsets, len(self.tokens))
+        return Contexts(self.tokens[offsets[start] : offsets[stop]], self.lengths[start:stop])
+
+    def prefixes(self) -> "Contexts":
+        """Return each context's prefixes of lengths 0, 1, …, one context after the other."""
+        counts = self.lengths + 1
+        starts = np.repeat(self.offsets, counts)
+        lengths = _spans(np.zeros_like(counts), counts)
+        return Contexts(self.tokens[_spans(starts, lengths)], lengths)
+
+    def padded(self, n_tokens: int | None = None) -> NDArray[np.int64]:
+        """Return shape (n_contexts, n_tokens), −1 behind each context's end."""
+        width = self.longest if n_tokens is None else n_tokens
+        table = np.full((len(self), width), UNOBSERVED, np.int64)
+        table[np.arange(width) < self.lengths[:, None]] = self.tokens
+        return table
+
+    def unique(self) -> tuple["Contexts", NDArray[np.int64]]:
+        """Return the distinct contexts and, for each context, the index of its distinct one.
+
+        Rows are compared by a 64-bit hash and then token by token; should two different contexts
+        ever share a hash, every context counts as distinct, so the answer stays right.
+        """
+        identity = np.arange(len(self))
+        if len(self) < 2:
+            return self, identity
+        _, first, inverse = np.unique(self._hashes(), return_index=True, return_inverse=True)
+        if len(first) == len(self):
+            return self, identity
+        order = np.argsort(first, kind="stable")
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        distinct, inverse = self.take(first[order]), rank[inverse]
+        repeated = distinct.take(inverse)
+        same_lengths = np.array_equal(repeated.lengths, self.lengths)
+        if not (same_lengths and np.array_equal(repeated.tokens, self.tokens)):
+            return self, identity
+        return distinct, inverse
+
+    def _hashes(self) -> NDArray[np.uint64]:
+        # Multiply-add over positions with random odd weights, modulo 2^64.
+        generator = np.random.default_rng(_HASH_SEED)
+        weights = generator.integers(0, 2**63, self.longest + 1, np.uint64) * 2 + 1
+        if len(self.tokens) == 0:
+            return self.lengths.astype(np.uint64) * weights[0]
+        starts = np.append(self.offsets, 0)[:-1]
+        if (self.lengths == self.longest).all():
+            table = (self.tokens + 2).view(np.uint64).reshape(len(self), self.longest)
+            return np.asarray(_mixed(table) @ weights[1:])
+        positions = np.arange(len(self.tokens)) - np.repeat(starts, self.lengths)
+        terms = _mixed((self.tokens + 2).view(np.uint64)) * weights[1:][positions]
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])
+        lengths = self.lengths.astype(np.uint64) * weights[0]
+        return np.asarray(sums[starts + self.lengths] - sums[starts] + lengths)
+
+
+def _mixed(tokens: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Spread small token indices over 64 bits, so that sums of them do not collide."""
+    mixed = tokens * np.uint64(0x9E3779B97F4A7C15)
+    return mixed ^ (mixed >> np.uint64(29))
+
+
+def _spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Concatenate ``range(start, start + length)`` over all pairs."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+
+
+def as_contexts(contexts: "Contexts | pd.DataFrame | Tensor | Iterable[Sequence[int]]") -> Contexts:
+    """Accept what users have: ``Contexts``, a tokens table, a rectangular tensor, or lists."""
+    if isinstance(contexts, Contexts):
+        return contexts
+    if isinstance(contexts, pd.DataFrame):
+        return Contexts.from_lists(contexts["x"])
+    if isinstance(contexts, torch.Tensor):
+        return Contexts.from_padded(contexts)
+    return Contexts.from_lists(contexts)
+
+
+def read_tokens(path: str | Path) -> tuple[pd.DataFrame, Contexts]:
+    """Read a tokens file: Parquet with ``x`` (list of int) and optionally ``y, weight, text``.
+
+    Returns
+    -------
+    table
+        Every column but ``x``, rows in the file's order.
+    contexts
+        Column ``x``; a null inside a list is an unobserved token.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not Parquet, holds no rows, or ``x`` is missing or no list of int.
+    """
+    file = read_parquet(path)
+    if "x" not in file.column_names:
+        names = ", ".join(file.column_names)
+        raise InputError(f"{path} has no column x (list of token indices); it has: {names}.")
+    column = file.column("x").combine_chunks()
+    if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+        raise InputError(f"{path}: column x must hold lists of integers, not {column.type}.")
+    values = column.flatten()
+    if not (pa.types.is_integer(values.type) or pa.types.is_null(values.type)):
+        raise InputError(f"{path}: column x must hold lists of integers, not {column.type}.")
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise InputError(f"{path}, row {row}: x is null; write an empty list for no context.")
+    tokens = values.cast(pa.int64()).fill_null(UNOBSERVED).to_numpy(zero_copy_only=False)
+    lengths = column.value_lengths().cast(pa.int64()).to_numpy(zero_copy_only=False)
+    contexts = Contexts(np.array(tokens), np.array(lengths))
+    _require_known(path, values, contexts)
+    return file.drop_columns(["x"]).to_pandas(), contexts
+
+
+def _require_known(path: str | Path, values: pa.Array, contexts: Contexts) -> None:
+    negative = np.flatnonzero((contexts.tokens < 0) & values.is_valid().to_numpy(False))
+    if len(negative):
+        row = int(np.searchsorted(np.cumsum(contexts.lengths), negative[0], side="right"))
+        token = contexts.tokens[negative[0]]
+        raise InputError(f"{path}, row {row}: token {token} is negative; use null for unobserved.")
+
+
+def read_parquet(path: str | Path) -> pa.Table:
+    """Read a Parquet file that has at least one row, or say in one sentence why not."""
+    if not Path(path).is_file():
+        raise InputError(f"{path} does not exist; name a Parquet file.")
+    try:
+        file = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} is not a readable Parquet file.") from error
+    if file.num_rows == 0:
+        raise InputError(f"{path} holds no rows.")
+    return file

@@ -1,0 +1,180 @@
+"""The dense engine: one table over the concepts that the evidence speaks of, for each context.
+
+    log p(s | x) ∝ log p(s) + log p(x | s),     p(c_i | x) = Σ_s p(c_i | s) p(s | x)
+
+``s`` are the joint values of the concepts in the evidence's scope S. The other concepts never enter a
+table with contexts: p(c_i | s) does not depend on the context and is computed once.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from concept_ppl.answers import Answer, Wanted, p_log_p
+from concept_ppl.contexts import Contexts
+from concept_ppl.contraction import Leaf, align, contract
+from concept_ppl.evidence import joint_evidence
+from concept_ppl.factors import FactorGraph
+from concept_ppl.logspace import expectation, logsumexp, normalise
+
+MAX_MATRIX = 2**22
+"""Largest (joint values × concept values) matrix of the marginal product; beyond, axes are summed."""
+
+
+@dataclass(frozen=True)
+class DensePrior:
+    """What the dense engine knows before any context.
+
+    Attributes
+    ----------
+    scope : tuple of str
+        The concepts S of the dense table.
+    log_prior : Tensor, shape (Π S,)
+    columns : mapping of str to slice
+        Where each concept's values lie in ``log_conditional``.
+    log_conditional : Tensor, shape (Π S, Σ K_i) or None
+        log p(c_i | s); None if the matrix would be too large, then S holds every concept asked for.
+    conditional : Tensor or None
+        Its exponential.
+    rest_entropy : Tensor, shape (Π S,) or None
+        H(other concepts | s) in nats; None if there are no others.
+    """
+
+    scope: tuple[str, ...]
+    log_prior: Tensor
+    columns: Mapping[str, slice]
+    log_conditional: Tensor | None
+    conditional: Tensor | None
+    rest_entropy: Tensor | None
+
+
+def dense_prior(graph: FactorGraph, scope: tuple[str, ...]) -> DensePrior:
+    """Compute once what all contexts share."""
+    leaves = [Leaf(factor.scope, factor.table) for factor in graph.priors]
+    sizes = graph.sizes
+    n_joint = math.prod(sizes[name] for name in scope)
+    total = contract(leaves, sizes, scope).reshape(-1)
+    columns, width = {}, 0
+    for name, size in sizes.items():
+        columns[name] = slice(width, width + size)
+        width += size
+    others = [name for name in sizes if name not in scope]
+    log_conditional = None
+    if others or n_joint * width <= MAX_MATRIX:
+        log_conditional = torch.cat(
+            [_conditional(leaves, sizes, scope, name, total) for name in sizes], dim=1
+        )
+    return DensePrior(
+        scope,
+        total,
+        columns,
+        log_conditional,
+        None if log_conditional is None else log_conditional.exp(),
+        _rest_entropy(graph, scope, total) if others else None,
+    )
+
+
+def _conditional(
+    leaves: list[Leaf], sizes: Mapping[str, int], scope: tuple[str, ...], name: str, total: Tensor
+) -> Tensor:
+    """Return log p(name | s), shape (Π S, K)."""
+    size = sizes[name]
+    if name in scope:
+        sure = torch.eye(size, dtype=total.dtype, device=total.device).log()
+        shape = [*(sizes[other] for other in scope), size]
+        return align((name, ""), sure, (*scope, ""), batched=False)[0].expand(shape).reshape(-1, size)
+    table = contract(leaves, sizes, (*scope, name)).reshape(-1, size)
+    possible = torch.where(torch.isneginf(total), torch.zeros_like(total), total)
+    return table - possible.unsqueeze(-1)
+
+
+def _rest_entropy(graph: FactorGraph, scope: tuple[str, ...], total: Tensor) -> Tensor:
+    """H(rest | s) = log p(s) − Σ_factors E[log factor | s], because log p(rest, s) = Σ log factor."""
+    leaves = [Leaf(factor.scope, factor.table) for factor in graph.priors]
+    sizes = graph.sizes
+    finite = torch.where(torch.isneginf(total), torch.zeros_like(total), total)
+    entropy = finite
+    for factor in graph.priors:
+        extra = tuple(name for name in factor.scope if name not in scope)
+        table = contract(leaves, sizes, (*scope, *extra)).reshape(len(total), -1)
+        log_weight = table - finite.unsqueeze(-1)
+        shape = [sizes[name] for name in (*scope, *extra)]
+        values = align(factor.scope, factor.table, (*scope, *extra), batched=False)[0].expand(shape)
+        entropy = entropy - expectation(log_weight, values.reshape(len(total), -1)).sum(1)
+    return torch.where(torch.isneginf(total), torch.zeros_like(entropy), entropy.clamp_min(0))
+
+
+def answer_dense(
+    graph: FactorGraph,
+    prior: DensePrior,
+    contexts: Contexts,
+    given: Mapping[str, Tensor],
+    wanted: Wanted,
+) -> Answer:
+    """Answer a chunk of contexts."""
+    log_likelihood = joint_evidence(graph, prior.scope, contexts, given)
+    return answer_rows(graph, prior, log_likelihood + prior.log_prior, joint=wanted.joint)
+
+
+def answer_rows(graph: FactorGraph, prior: DensePrior, log_table: Tensor, *, joint: bool) -> Answer:
+    """Answer from rows of log p(s, x), shape (n, Π S)."""
+    log_evidence = logsumexp(log_table, 1)
+    offset = torch.where(torch.isneginf(log_evidence), 0.0, log_evidence)
+    log_scope = log_table - offset.unsqueeze(1)
+    weights = log_scope.exp()
+    entropy = -p_log_p(weights, log_scope)
+    if prior.rest_entropy is not None:
+        entropy = entropy + weights @ prior.rest_entropy
+    if prior.conditional is None:
+        marginals = {name: _sum_axes(graph, prior, log_scope, name) for name in prior.scope}
+    else:
+        stacked = _log_marginals(weights, log_scope, prior)
+        marginals = {name: stacked[:, columns] for name, columns in prior.columns.items()}
+    log_joint = _full_joint(graph, prior, log_scope) if joint else None
+    return Answer(log_evidence, entropy.clamp_min(0), marginals, log_joint)
+
+
+def _log_marginals(weights: Tensor, log_scope: Tensor, prior: DensePrior) -> Tensor:
+    """Return log Σ_s p(c_i | s) p(s | x), shape (n, Σ K_i), right in the tails.
+
+    The matrix product underflows where a concept value is less likely than about 1e-290 (1e-30 in
+    float32). Only those contexts are summed again in log-space.
+    """
+    assert prior.conditional is not None
+    assert prior.log_conditional is not None
+    marginals = weights @ prior.conditional
+    floor = torch.finfo(weights.dtype).tiny * 1e8
+    is_tiny = marginals < floor
+    result = marginals.clamp_min(floor).log()
+    if not bool(is_tiny.any()):
+        return result
+    rows = is_tiny.any(1).nonzero().squeeze(1)
+    columns = is_tiny.any(0).nonzero().squeeze(1)
+    exact = torch.stack(
+        [logsumexp(log_scope[rows] + prior.log_conditional[:, k], 1) for k in columns], 1
+    )
+    return result.index_put((rows.unsqueeze(1), columns.unsqueeze(0)), exact)
+
+
+def _sum_axes(graph: FactorGraph, prior: DensePrior, log_scope: Tensor, name: str) -> Tensor:
+    sizes = [graph.sizes[other] for other in prior.scope]
+    axis = prior.scope.index(name)
+    before, after = math.prod(sizes[:axis]), math.prod(sizes[axis + 1 :])
+    return logsumexp(log_scope.reshape(-1, before, sizes[axis], after), (1, 3))
+
+
+def _full_joint(graph: FactorGraph, prior: DensePrior, log_scope: Tensor) -> Tensor:
+    """Return log p(c | x) over all concepts, the last fastest, shape (n, C)."""
+    names = tuple(graph.concepts)
+    if prior.scope == names:
+        return log_scope
+    leaves = [Leaf(factor.scope, factor.table) for factor in graph.priors]
+    finite = torch.where(torch.isneginf(prior.log_prior), 0.0, prior.log_prior)
+    shape = (len(log_scope), *(graph.sizes[name] for name in prior.scope))
+    ratio = (log_scope - finite).reshape(shape)
+    everything = contract(leaves, graph.sizes, names)
+    total = everything + align(prior.scope, ratio, names, batched=True)
+    return normalise(total.reshape(len(log_scope), -1), 1)

@@ -1,0 +1,125 @@
+"""What a batch of contexts says about the concepts: log p(x | concepts), before any prior.
+
+Where all positions share one scope, the log-likelihood of a context is the sum of one row per token of
+a (vocabulary, Π parents) table: an embedding bag, which runs at memory bandwidth.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from concept_ppl.contexts import UNOBSERVED, Contexts
+from concept_ppl.contraction import Leaf, align
+from concept_ppl.errors import InputError
+from concept_ppl.factors import Emission, FactorGraph
+
+
+def evidence_leaves(
+    graph: FactorGraph, contexts: Contexts, given: Mapping[str, Tensor]
+) -> list[Leaf]:
+    """Return log p(x | concepts) as one batched table per distinct scope.
+
+    Parameters
+    ----------
+    given
+        Concepts whose value is known: name to value indices, shape (n_contexts,), −1 for unknown.
+    """
+    by_scope: dict[tuple[str, ...], Tensor] = {}
+    columns = contexts.padded(graph.n_tokens) if len(graph.emissions) > 1 else None
+    for emission in graph.emissions:
+        if emission.start >= max(contexts.longest, 1):
+            break
+        if columns is None:
+            table = _bag(graph, emission, contexts)
+        else:
+            table = token_rows(emission, torch.from_numpy(columns[:, emission.start]))
+        table = table.reshape(-1, *(graph.sizes[name] for name in emission.scope))
+        known = by_scope.get(emission.scope)
+        by_scope[emission.scope] = table if known is None else known + table
+    leaves = [Leaf(scope, table, batched=True) for scope, table in by_scope.items()]
+    return leaves + [observed(graph, name, index) for name, index in given.items()]
+
+
+def observed(graph: FactorGraph, name: str, index: Tensor) -> Leaf:
+    """Return a table that is 0 at the known value and −inf elsewhere, 0 everywhere if unknown."""
+    values = torch.arange(graph.sizes[name], device=graph.device)
+    index = index.to(graph.device).unsqueeze(-1)
+    excluded = (values != index) & (index >= 0)
+    zeros = torch.zeros(excluded.shape, dtype=graph.dtype, device=graph.device)
+    return Leaf((name,), zeros.masked_fill(excluded, -torch.inf), batched=True)
+
+
+def _bag(graph: FactorGraph, emission: Emission, contexts: Contexts) -> Tensor:
+    """Sum the rows of each context's tokens, shape (n_contexts, Π parents)."""
+    tokens, offsets = contexts.tokens, contexts.offsets
+    index = tokens
+    if emission.tokens.varies:
+        positions = np.arange(len(tokens)) - np.repeat(offsets, contexts.lengths)
+        index = positions * graph.vocabulary_size + tokens
+    is_observed = tokens != UNOBSERVED
+    if not is_observed.all():
+        counts = np.append(0, np.cumsum(is_observed))
+        index, offsets = index[is_observed], counts[offsets]
+    rows = emission.tokens.rows
+    if len(index) == 0:
+        return rows.new_zeros(len(contexts), rows.shape[1])
+    return embedding_bag(
+        torch.from_numpy(np.ascontiguousarray(index)).to(rows.device),
+        rows,
+        torch.from_numpy(np.ascontiguousarray(offsets)).to(rows.device),
+        mode="sum",
+    )
+
+
+def token_rows(emission: Emission, tokens: Tensor) -> Tensor:
+    """Return log p(token | parents) at one position, 0 where unobserved, shape (n, Π parents)."""
+    rows = emission.tokens.rows
+    tokens = tokens.to(rows.device)
+    picked = rows.index_select(0, tokens.clamp_min(0))
+    return picked.masked_fill((tokens == UNOBSERVED).unsqueeze(-1), 0.0)
+
+
+def joint_evidence(
+    graph: FactorGraph, scope: tuple[str, ...], contexts: Contexts, given: Mapping[str, Tensor]
+) -> Tensor:
+    """Return log p(x | scope) as one table, shape (n_contexts, Π scope); it may be written to."""
+    leaves = evidence_leaves(graph, contexts, given)
+    n_joint = 1
+    for name in scope:
+        n_joint *= graph.sizes[name]
+    shape = (len(contexts), *(graph.sizes[name] for name in scope))
+    if len(leaves) == 1 and leaves[0].scope == scope:
+        return leaves[0].table.reshape(len(contexts), n_joint)
+    total = torch.zeros(shape, dtype=graph.dtype, device=graph.device)
+    for leaf in leaves:
+        total = total + align(leaf.scope, leaf.table, scope, batched=True)
+    return total.reshape(len(contexts), n_joint)
+
+
+def require_tokens(graph: FactorGraph, contexts: Contexts) -> None:
+    """Refuse tokens outside the vocabulary and contexts longer than the graph, by row."""
+    outside = (contexts.tokens >= graph.vocabulary_size) | (contexts.tokens < UNOBSERVED)
+    if outside.any():
+        position = int(np.argmax(outside))
+        row = int(np.searchsorted(np.cumsum(contexts.lengths), position, side="right"))
+        raise InputError(
+            f"row {row}: token {contexts.tokens[position]} is outside the vocabulary of model "
+            f"{graph.name}, 0 to {graph.vocabulary_size - 1}."
+        )
+    if contexts.longest > graph.n_tokens:
+        row = int(np.argmax(contexts.lengths))
+        raise InputError(
+            f"row {row} has {contexts.longest} tokens, but model {graph.name} was compiled for "
+            f"{graph.n_tokens}; compile it with n_tokens={contexts.longest}."
+        )
+    is_other = contexts.lengths != graph.n_tokens
+    if is_other.any() and not graph.prefix_consistent:
+        row = int(np.argmax(is_other))
+        raise InputError(
+            f"row {row} has {contexts.lengths[row]} tokens, but model {graph.name} means something "
+            f"else at other lengths than the {graph.n_tokens} it was compiled for; pass the model "
+            f"itself, which is then compiled once for each length."
+        )

@@ -1,0 +1,169 @@
+"""Where generative models come from: the zoo by name, a user's file by path, plain functions as they are.
+
+A file defines ``model(n_tokens)``, or ``build(**parameters)`` that returns such a function;
+``path/to/file.py:name`` picks another of its functions. A model may carry two attributes: ``labels``
+(site name to the names of its values; ``x`` for the words) and ``lengths`` (the shortest and the longest
+context to simulate).
+"""
+
+import ast
+import importlib.util
+import inspect
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+import concept_ppl.models
+from concept_ppl.errors import ConceptPPLError, ModelError
+from concept_ppl.tracing import Model
+
+
+def zoo() -> dict[str, str]:
+    """Return the models that ship with the package: name to the first line of its docstring."""
+    names = sorted(m.name for m in pkgutil.iter_modules(concept_ppl.models.__path__))
+    return {name: _first_line(_zoo_path(name)) for name in names}
+
+
+def _zoo_path(name: str) -> Path:
+    folders = [Path(folder) / f"{name}.py" for folder in concept_ppl.models.__path__]
+    return next(path for path in folders if path.is_file())
+
+
+def _first_line(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
+
+
+def load_model(
+    source: str | Path, parameters: Mapping[str, Any] | None = None
+) -> tuple[Model, dict[str, Any]]:
+    """Load a model by zoo name or file, and say which parameters are values of its sites.
+
+    Parameters
+    ----------
+    source
+        A name of :func:`zoo`, ``path/to/file.py``, or ``path/to/file.py:name``.
+    parameters
+        Arguments of ``build``; those that ``build`` does not take, or all where the file defines a
+        plain ``model``, are values of continuous sites and ``pyro.param`` statements.
+
+    Returns
+    -------
+    model
+        A Pyro function of the number of tokens.
+    values
+        The parameters that are values of sites, for ``values=``.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, its file fails, or a parameter is not understood.
+    """
+    path, _, name = str(source).partition(".py:")
+    is_file = bool(name) or str(source).endswith(".py")
+    file = Path(path + ".py" if name else str(source)) if is_file else None
+    if file is None:
+        if str(source) not in zoo():
+            known = ", ".join(zoo())
+            raise ModelError(f"there is no model '{source}'; name a .py file or one of: {known}.")
+        file = _zoo_path(str(source))
+    if not file.is_file():
+        raise ModelError(f"model file {file} does not exist.")
+    module = _execute(file)
+    return _pick(module, file, name, dict(parameters or {}))
+
+
+def _execute(file: Path) -> ModuleType:
+    """Run a model file as a module of its own, with literals in double precision."""
+    spec = importlib.util.spec_from_file_location(f"_concept_ppl_model_{file.stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before = torch.get_default_dtype()
+    sys.path.insert(0, str(file.resolve().parent))
+    torch.set_default_dtype(torch.float64)
+    try:
+        spec.loader.exec_module(module)
+    except ConceptPPLError:
+        raise
+    except Exception as error:
+        raise ModelError(f"model file {file} fails{_line(error, file)}: {error}.") from error
+    finally:
+        torch.set_default_dtype(before)
+        sys.path.remove(str(file.resolve().parent))
+    return module
+
+
+def _line(error: Exception, file: Path) -> str:
+    if isinstance(error, SyntaxError):
+        return f" at line {error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file]
+    return f" at line {frames[-1].lineno}" if frames else ""
+
+
+def _pick(
+    module: ModuleType, file: Path, name: str, parameters: dict[str, Any]
+) -> tuple[Model, dict[str, Any]]:
+    chosen = getattr(module, name or "build", None) or getattr(module, name or "model", None)
+    if not callable(chosen):
+        wanted = name or "model(n_tokens) or build(**parameters)"
+        raise ModelError(f"model file {file} defines no function {wanted}.")
+    if (name or chosen.__name__) != "build":
+        return _named(chosen, name or file.stem), parameters
+    arguments = inspect.signature(chosen).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in arguments.values())
+    own = {key: value for key, value in parameters.items() if takes_all or key in arguments}
+    values = {key: value for key, value in parameters.items() if key not in own}
+    not_numbers = [key for key, value in values.items() if not _is_numeric(value)]
+    if not_numbers:
+        known = ", ".join(arguments)
+        raise ModelError(f"{file.stem} has no parameter '{not_numbers[0]}'; it takes: {known}.")
+    return _named(_build(chosen, own, file), file.stem), values
+
+
+def _is_numeric(value: Any) -> bool:
+    try:
+        torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return True
+
+
+def _build(build: Callable[..., Any], arguments: dict[str, Any], file: Path) -> Model:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = build(**arguments)
+    except ConceptPPLError:
+        raise
+    except Exception as error:
+        raise ModelError(f"build of {file} fails{_line(error, file)}: {error}.") from error
+    finally:
+        torch.set_default_dtype(before)
+    if not callable(model):
+        raise ModelError(f"build of {file} returns no function of the number of tokens.")
+    return model  # type: ignore[no-any-return]
+
+
+def _named(model: Model, name: str) -> Model:
+    """Let messages speak of the file instead of the inner function ``model``."""
+    if getattr(model, "__name__", "model") == "model":
+        model.__name__ = name
+    return model
+
+
+def parse_parameter(text: str) -> tuple[str, Any]:
+    """Read ``key=value`` from a command line: a Python literal, a list a,b,c, or a string."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.isidentifier():
+        raise ModelError(f"parameter '{text}' is not of the form key=value.")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, tuple(value.split(",")) if "," in value else value

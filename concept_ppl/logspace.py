@@ -1,0 +1,43 @@
+"""Sums of probabilities in log-space in which a zero is −inf, stays −inf, and never becomes NaN."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def logsumexp(values: Tensor, dim: int | Sequence[int], *, keepdim: bool = False) -> Tensor:
+    """Return log Σ exp over ``dim``; a slice that is all −inf gives −inf with gradient zero.
+
+    ``torch.logsumexp`` has the gradient NaN at such slices, which would leak out of a table with
+    structural zeros when its parameters are learned.
+    """
+    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    if not dims:
+        return values
+    if values.requires_grad:
+        return _differentiable_logsumexp(values, dims, keepdim)
+    return torch.logsumexp(values, dims, keepdim)
+
+
+def _differentiable_logsumexp(values: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+    peak = values.detach().amax(dims, keepdim=True)
+    peak = torch.where(torch.isfinite(peak), peak, torch.zeros_like(peak))
+    total = (values - peak).exp().sum(dims, keepdim=True)
+    is_zero = total == 0
+    log_total = torch.where(is_zero, torch.ones_like(total), total).log() + peak
+    result = torch.where(is_zero, torch.full_like(total, -torch.inf), log_total)
+    return result if keepdim else result.squeeze(dims)
+
+
+def normalise(log_weights: Tensor, dim: int | Sequence[int]) -> Tensor:
+    """Return ``log_weights`` minus its :func:`logsumexp`; a slice that is all −inf stays −inf."""
+    total = logsumexp(log_weights, dim, keepdim=True)
+    return log_weights - torch.where(torch.isneginf(total), torch.zeros_like(total), total)
+
+
+def expectation(log_weights: Tensor, values: Tensor) -> Tensor:
+    """Return exp(log_weights) · values elementwise, with 0 · (±inf) = 0."""
+    weights = log_weights.exp()
+    is_zero = weights == 0
+    return weights * torch.where(is_zero, torch.zeros_like(values), values)

@@ -1,0 +1,75 @@
+"""Posterior tables: columns ``log_p.<concept>.<value>``, and the contrasts that analyses regress on.
+
+A contrast of log-probabilities does not hold the normaliser; raw ``log p`` of every value does, and it
+is a nonlinear function of the others.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from concept_ppl.contexts import read_parquet
+from concept_ppl.errors import InputError
+
+PREFIX = "log_p."
+TOLERANCE = 1e-6
+
+
+def concept_columns(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return each concept's columns in a posterior table, in order."""
+    columns: dict[str, list[str]] = {}
+    for name in table.columns:
+        if str(name).startswith(PREFIX) and "." in str(name)[len(PREFIX) :]:
+            concept = str(name)[len(PREFIX) :].rsplit(".", 1)[0]
+            columns.setdefault(concept, []).append(str(name))
+    return columns
+
+
+def value_of(column: str) -> str:
+    """Return the value's label in a column name."""
+    return column.rsplit(".", 1)[1]
+
+
+def log_odds(table: pd.DataFrame) -> pd.DataFrame:
+    """Return log p(value) − log p(first value) per concept, columns ``<concept>.<value>:<first>``."""
+    return _contrasts(table, lambda value, first: value - first)
+
+
+def probabilities(table: pd.DataFrame) -> pd.DataFrame:
+    """Return p(value) of all but each concept's first value, named as :func:`log_odds` are."""
+    return _contrasts(table, lambda value, _: np.exp(value))
+
+
+def _contrasts(table: pd.DataFrame, contrast: object) -> pd.DataFrame:
+    assert callable(contrast)
+    result = {}
+    for concept, columns in concept_columns(table).items():
+        first = table[columns[0]].to_numpy(np.float64)
+        for column in columns[1:]:
+            value = table[column].to_numpy(np.float64)
+            result[f"{concept}.{value_of(column)}:{value_of(columns[0])}"] = contrast(value, first)
+    if not result:
+        raise InputError("the posterior has no concept with two values (columns log_p.…).")
+    return pd.DataFrame(result)
+
+
+def read_posterior(path: str | Path) -> pd.DataFrame:
+    """Read a posterior file and check that each concept's probabilities sum to one.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or empty, has no ``log_p.`` columns, or a row is no distribution.
+    """
+    table = read_parquet(path).to_pandas()
+    columns = concept_columns(table)
+    if not columns:
+        raise InputError(f"{path} has no columns log_p.<concept>.<value>; it is no posterior file.")
+    for concept, names in columns.items():
+        values = table[names].to_numpy(np.float64)
+        off = ~(np.abs(np.exp(values).sum(1) - 1) < TOLERANCE)
+        if off.any():
+            row = int(np.argmax(off))
+            raise InputError(f"{path}, row {row}: p({concept}) sums to {np.exp(values[row]).sum()}.")
+    return table

@@ -1,0 +1,283 @@
+"""From a plain Pyro function to its :class:`~concept_ppl.factors.FactorGraph`.
+
+The function runs once under enumeration (:mod:`concept_ppl.enumeration`), and a few times as written,
+with single values: where the two disagree, the program means something else when it is enumerated
+(``TABLE[a][b]`` instead of ``Vindex(TABLE)[a, b]``), and it is refused instead of answered wrongly.
+"""
+
+import re
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from concept_ppl.enumeration import (
+    POSITION,
+    Assignment,
+    Enumeration,
+    GivenValues,
+    TracedSite,
+    run,
+)
+from concept_ppl.errors import ConceptPPLError, ModelError
+from concept_ppl.factors import Concept, Emission, Factor, FactorGraph, TokenTable
+from concept_ppl.tables import watching_row_sums
+from concept_ppl.verification import checked
+
+Model = Callable[[int], Any]
+"""A Pyro program for one context: takes the number of tokens."""
+
+
+def compile_model(
+    model: Model,
+    n_tokens: int,
+    *,
+    values: Mapping[str, Any] | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> FactorGraph:
+    """Trace a Pyro program under enumeration and keep its log-tables.
+
+    Parameters
+    ----------
+    model
+        A plain Pyro function of the number of tokens. Site ``x`` in plate ``position``, or sites
+        ``x_0, x_1, …`` in a loop, are the context; ``y`` and ``y_…`` are next tokens; every other
+        discrete site is a concept. An attribute ``labels`` (site name to names of values) is used.
+    n_tokens
+        The length of the longest context to answer, at least 1.
+    values
+        Values of continuous sites and ``pyro.param`` statements, by name; the tables are
+        differentiable in them.
+    device, dtype
+        Where the tables are to lie, and their precision; they are computed in float64.
+    seed
+        Seed of the single values with which the tables are checked.
+
+    Raises
+    ------
+    ModelError
+        If the program cannot be answered exactly; the message names the site and the remedy.
+    """
+    n_tokens = max(int(n_tokens), 1)
+    given = GivenValues(values or {})
+    generator = torch.Generator().manual_seed(seed)
+    name = getattr(model, "__name__", type(model).__name__)
+    with _double_precision(), watching_row_sums() as row_sums:
+        first = Assignment(generator)
+        with _explaining(name, "fails when it is run once"):
+            run(model, n_tokens, given, first)
+        row_sums.clear()
+        enumeration = Enumeration(first.n_plates, row_sums)
+        with _explaining(name, "fails when its sites are enumerated"):
+            run(model, n_tokens, given, enumeration)
+        graph = _assemble(model, name, n_tokens, enumeration)
+        graph = checked(graph, model, given, first, generator)
+    return graph.to(device, dtype)
+
+
+@contextmanager
+def _double_precision() -> Iterator[None]:
+    """Let literals in the program become float64 tables."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def _explaining(name: str, what: str) -> Iterator[None]:
+    """Turn an exception inside the user's program into one sentence with its line."""
+    try:
+        yield
+    except ConceptPPLError:
+        raise
+    except Exception as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.line]
+        own = [f for f in frames if not re.search(r"site-packages|concept_ppl/\w+\.py", f.filename)]
+        where = f" at line {own[-1].lineno} ({own[-1].line})" if own else ""
+        text = str(error).strip().splitlines()
+        reason = text[0].rstrip(".") if text else type(error).__name__
+        if _is_control_flow(error):
+            raise ModelError(
+                f"model {name}: control flow{where} depends on the value of a concept, which is "
+                f"enumerated; choose between tables with Vindex or torch.where instead."
+            ) from error
+        raise ModelError(f"model {name} {what}{where}: {reason}.") from error
+
+
+def _is_control_flow(error: Exception) -> bool:
+    patterns = (
+        "Boolean value of Tensor with more than one value",
+        "cannot be converted to Scalar",
+        "only one element tensors can be converted",
+        "only integer tensors of a single element can be converted to an index",
+        "only tensors with one element can be converted",
+    )
+    return any(pattern in str(error) for pattern in patterns)
+
+
+def _assemble(model: Model, name: str, n_tokens: int, enumeration: Enumeration) -> FactorGraph:
+    sites = enumeration.sites.values()
+    tokens = [site for site in sites if site.role == "token"]
+    vocabulary_size = _require_tokens(name, tokens, n_tokens)
+    labels = getattr(model, "labels", {})
+    concepts: dict[str, Concept] = {}
+    moving: dict[str, tuple[str, ...]] = {}
+    priors: list[Factor] = []
+    local = {site.name for site in sites if site.role == "concept" and site.plate == POSITION}
+    for site in sites:
+        _require_local_use(site, local)
+        if site.role == "observed":
+            priors.append(Factor(site.name, site.parents, site.table))
+        if site.role != "concept":
+            continue
+        members = _members(site, local)
+        value_labels = _value_labels(site, enumeration.values[site.name], labels)
+        concepts |= {factor.scope[-1]: Concept(factor.scope[-1], value_labels) for factor in members}
+        priors += members
+        if site.plate == POSITION:
+            moving[site.name] = tuple(factor.scope[-1] for factor in members)
+    moving |= _steps(sites, n_tokens)
+    last = {steps[-1]: base for base, steps in moving.items()}
+    next_tokens = {
+        factor.site: replace(factor, scope=tuple(last.get(parent, parent) for parent in factor.scope))
+        for site in sites
+        if site.role == "next"
+        for factor in _next_factors(site)
+    }
+    token_labels = labels.get("x")
+    return FactorGraph(
+        name=name,
+        n_tokens=n_tokens,
+        vocabulary_size=vocabulary_size,
+        concepts=concepts,
+        moving=moving,
+        priors=tuple(priors),
+        emissions=_emissions(tokens, n_tokens, {base: moving[base] for base in local}),
+        next_tokens=next_tokens,
+        token_labels=tuple(token_labels) if token_labels is not None else None,
+    )
+
+
+def _require_tokens(name: str, tokens: list[TracedSite], n_tokens: int) -> int:
+    names = [site.name for site in tokens]
+    if names == ["x"]:
+        (site,) = tokens
+        if site.plate != POSITION or site.plate_size != n_tokens:
+            raise ModelError(
+                f'model {name}: site \'x\' must lie in pyro.plate("{POSITION}", n_tokens).'
+            )
+    elif sorted(names) != sorted(f"x_{t}" for t in range(n_tokens)):
+        raise ModelError(
+            f'model {name} has no context of {n_tokens} tokens: name the token site x, in '
+            f'pyro.plate("{POSITION}", n_tokens), or x_0, x_1, … in a loop over range(n_tokens).'
+        )
+    sizes = {site.table.shape[-1] for site in tokens}
+    if len(sizes) > 1:
+        raise ModelError(f"model {name}: its token sites have different numbers of values.")
+    return sizes.pop()
+
+
+def _require_local_use(site: TracedSite, local: Collection[str]) -> None:
+    """A concept inside the position plate stands for its own position only."""
+    outside = [parent for parent in site.parents if parent in local]
+    if outside and site.plate != POSITION:
+        raise ModelError(
+            f"site '{site.name}' lies outside plate '{POSITION}' but depends on '{outside[0]}', "
+            f"which has one value per position."
+        )
+
+
+def _members(site: TracedSite, local: Collection[str]) -> list[Factor]:
+    """Return one factor per member of the site's plate, or the site's own."""
+    if site.plate is None:
+        return [Factor(site.name, (*site.parents, site.name), site.table)]
+    factors = []
+    for member in range(site.plate_size):
+        own = f"{site.name}.{member}"
+        table = site.table[member if site.table.shape[0] > 1 else 0]
+        parents = tuple(f"{p}.{member}" if p in local else p for p in site.parents)
+        if site.plate != POSITION:
+            parents, table = _without_idle(parents, table)
+        factors.append(Factor(own, (*parents, own), table))
+    return factors
+
+
+def _next_factors(site: TracedSite) -> list[Factor]:
+    if site.plate is None:
+        return [Factor(site.name, site.parents, site.table)]
+    return [
+        Factor(f"{site.name}.{m}", site.parents, site.table[m if site.table.shape[0] > 1 else 0])
+        for m in range(site.plate_size)
+    ]
+
+
+def _without_idle(parents: tuple[str, ...], table: Tensor) -> tuple[tuple[str, ...], Tensor]:
+    """Drop the dimensions along which a table does not change (other members of a plate)."""
+    kept = []
+    for parent in parents:
+        axis = len(kept)
+        first = table.narrow(axis, 0, 1)
+        if torch.equal(first.expand_as(table), table):
+            table = first.squeeze(axis)
+        else:
+            kept.append(parent)
+    return tuple(kept), table
+
+
+def _value_labels(site: TracedSite, values: Tensor, labels: Mapping[str, Any]) -> tuple[str, ...]:
+    base = re.sub(r"_\d+$", "", site.name) if site.in_markov else site.name
+    given = labels.get(site.name, labels.get(base))
+    if given is None:
+        if values.dim() > 1:
+            return tuple(str(k) for k in range(len(values)))
+        return tuple(f"{float(v):g}" for v in values)
+    if len(given) != len(values):
+        raise ModelError(
+            f"site '{site.name}' has {len(values)} values but {len(given)} labels: {list(given)}."
+        )
+    return tuple(str(label) for label in given)
+
+
+def _steps(sites: Iterable[TracedSite], n_tokens: int) -> dict[str, tuple[str, ...]]:
+    """Find the concepts of a ``pyro.markov`` loop: ``language_0 … language_{n-1}`` is language."""
+    indexed: dict[str, dict[int, str]] = {}
+    for site in sites:
+        match = re.fullmatch(r"(\w+)_(\d+)", site.name)
+        if site.role == "concept" and site.in_markov and match:
+            indexed.setdefault(match[1], {})[int(match[2])] = site.name
+    return {
+        base: tuple(steps[t] for t in range(n_tokens))
+        for base, steps in indexed.items()
+        if set(steps) == set(range(n_tokens))
+    }
+
+
+def _emissions(
+    tokens: list[TracedSite], n_tokens: int, local: Mapping[str, tuple[str, ...]]
+) -> tuple[Emission, ...]:
+    if tokens[0].name == "x":
+        (site,) = tokens
+        if not any(parent in local for parent in site.parents):
+            return (Emission(0, n_tokens, site.parents, TokenTable(site.table)),)
+        shared = [TokenTable(table[None]) for table in site.table]
+        scopes = [
+            tuple(local[p][t] if p in local else p for p in site.parents) for t in range(n_tokens)
+        ]
+        pairs = zip(scopes, shared * (n_tokens // len(shared)), strict=True)
+        return tuple(Emission(t, t + 1, scope, table) for t, (scope, table) in enumerate(pairs))
+    tables: dict[int, TokenTable] = {}
+    emissions = []
+    for site in sorted(tokens, key=lambda site: int(site.name[2:])):
+        t = int(site.name[2:])
+        table = tables.setdefault(id(site.table), TokenTable(site.table[None]))
+        emissions.append(Emission(t, t + 1, site.parents, table))
+    return tuple(emissions)

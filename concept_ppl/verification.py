@@ -1,0 +1,153 @@
+"""Does a program mean the same when it is enumerated as when it is run with single values?
+
+``TABLE[a][b]`` and other plain indexing give wrong tables under enumeration without a word. Running the
+program as written, with single values drawn uniformly, and looking those up in the traced tables finds
+this out. The same comparison at shorter lengths tells whether one trace answers all of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from concept_ppl.enumeration import Assignment, GivenValues, role, run
+from concept_ppl.errors import ModelError
+from concept_ppl.factors import FactorGraph
+
+MAX_CHECKED_LENGTHS = 16
+CHECKS = 8
+TOLERANCE = 1e-5
+"""On log-probabilities, relative and absolute: wide enough for tables written in float32."""
+
+
+def checked(
+    graph: FactorGraph,
+    model: Any,
+    given: GivenValues,
+    first: Assignment,
+    generator: torch.Generator,
+) -> FactorGraph:
+    """Return the graph, checked against runs of the program as written, at this and other lengths.
+
+    Raises
+    ------
+    ModelError
+        If a table differs from what the program says at single values; the message names the site.
+    """
+    _require_agreement(graph, first)
+    runs = max(2, CHECKS * 50 // max(50, len(graph.concepts) + graph.n_tokens))
+    for _ in range(runs):
+        run(model, graph.n_tokens, given, check := Assignment(generator))
+        _require_agreement(graph, check)
+    consistent = all(
+        _is_prefix(graph, model, length, given, generator)
+        for length in _lengths_to_check(graph.n_tokens)
+    )
+    return replace(graph, prefix_consistent=consistent)
+
+
+def _lengths_to_check(n_tokens: int) -> list[int]:
+    if n_tokens <= MAX_CHECKED_LENGTHS:
+        return list(range(1, n_tokens))
+    return sorted({1, 2, 3, n_tokens // 3, n_tokens // 2, n_tokens - 1})
+
+
+def _is_prefix(
+    graph: FactorGraph, model: Any, length: int, given: GivenValues, generator: torch.Generator
+) -> bool:
+    shorter = Assignment(generator)
+    try:
+        run(model, length, given, shorter)
+    except Exception:  # noqa: BLE001  (a program for one length only is no prefix)
+        return False
+    return _first_disagreement(graph, shorter, length) is None
+
+
+def _first_disagreement(graph: FactorGraph, check: Assignment, length: int) -> str | None:
+    """Return the first site whose table, run as written, is no row of the graph's."""
+    index = _index_of_each_concept(check)
+    unknown = [name for name in index if name not in graph.concepts]
+    if unknown:
+        return unknown[0]
+    for factor in graph.priors:
+        own = factor.scope[-1] if factor.scope else ""
+        if own not in index:
+            continue
+        site, member = _site_and_member(own, check)
+        row = factor.table.detach()[tuple(index[parent] for parent in factor.scope[:-1])]
+        if not _close(row, _row(check.tables[site], member)):
+            return site
+    for name, factor in graph.next_tokens.items():
+        site, member = _site_and_member(name, check)
+        parents = graph.at_length(factor.scope, length)
+        row = factor.table.detach()[tuple(index[parent] for parent in parents)]
+        if not _close(row, _row(check.tables[site], member)):
+            return site
+    return _first_token_disagreement(graph, check, index, length)
+
+
+def _first_token_disagreement(
+    graph: FactorGraph, check: Assignment, index: Mapping[str, int], n_tokens: int
+) -> str | None:
+    written = [name for name in check.tables if name == "x" or name.startswith("x_")]
+    if "x" in written and check.plates["x"].size != n_tokens:
+        return "x"
+    if "x" not in written and len(written) != n_tokens:
+        return "x_0"
+    for emission in graph.emissions:
+        if emission.start >= n_tokens:
+            break
+        parents = tuple(index[parent] for parent in emission.scope)
+        rows = emission.tokens.table.detach()[(slice(None), *parents)]
+        site = "x" if "x" in written else f"x_{emission.start}"
+        own = check.tables[site]
+        if site == "x" and emission.stop - emission.start == 1:
+            own = own[min(emission.start, own.shape[0] - 1)]
+        if site == "x" and emission.tokens.varies:
+            rows = rows[:n_tokens]
+        if not _close(rows, own):
+            return site
+    return None
+
+
+def _index_of_each_concept(check: Assignment) -> dict[str, int]:
+    index = {}
+    for site, values in check.indices.items():
+        if role(site) != "concept":
+            continue
+        if check.plates[site] is None:
+            index[site] = int(values)
+        else:
+            index |= {f"{site}.{m}": int(v) for m, v in enumerate(values.reshape(-1))}
+    return index
+
+
+def _site_and_member(name: str, check: Assignment) -> tuple[str, int | None]:
+    if name in check.tables:
+        return name, None
+    site, _, member = name.rpartition(".")
+    return site, int(member)
+
+
+def _row(table: Tensor, member: int | None) -> Tensor:
+    return table if member is None else table[member]
+
+
+def _close(graph_rows: Tensor, written_rows: Tensor) -> bool:
+    try:
+        a, b = torch.broadcast_tensors(graph_rows, written_rows)
+    except RuntimeError:
+        return False
+    return bool(torch.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE).all())
+
+
+def _require_agreement(graph: FactorGraph, check: Assignment) -> None:
+    site = _first_disagreement(graph, check, graph.n_tokens)
+    if site is not None:
+        raise ModelError(
+            f"site '{site}' gets another table when its parents are enumerated than when they have "
+            f"single values; index tables with Vindex(TABLE)[a, b], never TABLE[a][b], and combine "
+            f"concepts elementwise."
+        )
