@@ -146,7 +146,8 @@ def decoded_scatter(
         canvas.supxlabel("true log-odds (nats)", fontsize=TICK_SIZE, color=INK)
         canvas.supylabel("decoded log-odds, held out (nats)", fontsize=TICK_SIZE, color=INK)
     caption = caption or (
-        f"Held-out decoded against true log-odds, {len(x):,} contexts. Line: decoded = true."
+        f"Held-out decoded against true log-odds of {len(x):,} contexts; the stronger the colour, "
+        "the more of them. Dashed: decoded = true."
     )
     return Figure(
         name, caption, canvas, None if rows is None else _behind(rows), description, themed=True
@@ -159,6 +160,7 @@ def canonical_bars(
     model: str = "",
     reference: str | None = None,
     label: str = "held-out ρ²",
+    direction: str = "canonical direction",
     name: str = "canonical_bars",
     caption: str = "",
     description: str = "",
@@ -171,6 +173,8 @@ def canonical_bars(
         Rows with ``term`` (the direction), ``control, estimate, ci_low, ci_high``, one layer only.
     model, reference
         The ``control`` of the model's rows, drawn as bars, and of rows drawn beside them.
+    label, direction
+        Of the axes.
 
     Raises
     ------
@@ -200,9 +204,12 @@ def canonical_bars(
         axes.set_xticks(range(len(places)), list(places))
         axes.set_xlim(-0.6, len(places) - 0.4)
         axes.tick_params(axis="x", length=0)
+        axes.set_xlabel(direction)
         axes.set_ylabel(label)
         unit_axis(axes, pd.concat([ours, other]))
         horizontal_grid(axes)
+        axes.spines["bottom"].set_visible(False)
+        axes.axhline(0.0, color=SOFT_INK, linewidth=0.8)
     caption = caption or "Squared canonical correlations, held out; all 1 means invertible."
     return Figure(
         name, caption, canvas, _behind(pd.concat([ours, other])), description, themed=True
@@ -244,9 +251,9 @@ def control_forest(
         raise InputError("control_forest: no row for the model among the levels.")
     upper = upper.sort_values("control", key=lambda names: names != model, kind="stable")
     lower = upper.iloc[:0] if differences is None else _rows(differences, ("quantity", "estimate"))
-    sizes = [len(upper) + 1, *([len(lower) + 1] if len(lower) else [])]
+    sizes = [len(upper) + 1.0, *([len(lower) + 1.2] if len(lower) else [])]
     with report_style():
-        canvas = new_canvas(0.42 * sum(sizes) + 0.5 * len(sizes))
+        canvas = new_canvas(0.5 * sum(sizes) + 0.25)
         panels = canvas.subplots(len(sizes), 1, height_ratios=sizes, squeeze=False)[:, 0]
         is_model = (upper["control"] == model).to_list()
         forest(panels[0], upper, [words.get(c, c) for c in upper["control"]], is_model)
@@ -301,4 +308,4 @@ def _scatter_title(contrast: str, rows: pd.DataFrame | None) -> str:
     if rows is None or contrast not in set(rows["term"]):
         return contrast
     row = rows[rows["term"] == contrast].iloc[0]
-    return f"{contrast}\nR² {interval(row['estimate'], row['ci_low'], row['ci_high'], 2)}"
+    return f"{contrast}\nR² {interval(row['estimate'], row['ci_low'], row['ci_high'])}"

@@ -1,7 +1,6 @@
 """The marks that figures are made of: curves with bands, whiskers, clouds, forest rows."""
 
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -60,30 +59,36 @@ def whiskers(
             color=colour,
             linestyle="none",
             marker="o",
-            markersize=6.5 if ours else 6,
+            markersize=5,
             markerfacecolor=colour if ours else PAPER,
-            markeredgewidth=1.5,
+            markeredgewidth=1.4,
         )
 
 
 def forest(axes: Axes, rows: pd.DataFrame, labels: Sequence[str], is_model: Sequence[bool]) -> None:
-    """Draw one row for each estimate, from the top: label, interval, and the numbers in words."""
+    """Draw each estimate on its interval, from the top; above it, its label and its numbers.
+
+    Words stand above the marks and not beside them, so that the axis has the whole width: on a
+    phone the intervals would otherwise shrink below their dots.
+    """
     at = np.arange(len(rows), dtype=np.float64)
     whiskers(axes, at, rows, is_model=is_model, horizontal=True)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks(at, [textwrap.fill(label, 19) for label in labels], linespacing=1.05)
-    for tick, ours in zip(axes.get_yticklabels(), is_model, strict=True):
-        tick.set_color(INK if ours else SOFT_INK)
-    for place, ours, (_, row) in zip(at, is_model, rows.iterrows(), strict=True):
-        axes.text(
-            1.02,
-            place,
-            interval(row["estimate"], row["ci_low"], row["ci_high"], 2),
-            transform=axes.get_yaxis_transform(),
-            verticalalignment="center",
-            fontsize=TICK_SIZE,
-            color=INK if ours else SOFT_INK,
-        )
+    axes.set_ylim(len(rows) - 0.6, -0.75)
+    axes.set_yticks([])
+    for place, label, ours, (_, row) in zip(at, labels, is_model, rows.iterrows(), strict=True):
+        numbers = interval(row["estimate"], row["ci_low"], row["ci_high"])
+        for x, side, words in ((0.0, "left", label), (1.0, "right", numbers)):
+            axes.text(
+                x,
+                place - 0.2,
+                words,
+                transform=axes.get_yaxis_transform(),
+                horizontalalignment=side,
+                verticalalignment="bottom",
+                fontsize=TICK_SIZE,
+                color=INK if ours else SOFT_INK,
+                bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 2.5},
+            )
     vertical_grid(axes)
 
 
@@ -118,7 +123,7 @@ def unit_axis(axes: Axes, rows: pd.DataFrame, *, horizontal: bool = False) -> No
     lowest = np.nanmin([0.0, rows["estimate"].min(), rows["ci_low"].min()])
     limits = (float(lowest) - (0.03 if lowest < 0 else 0.0), 1.02)
     (axes.set_xlim if horizontal else axes.set_ylim)(limits)
-    ticks = [0.0, 0.5, 1.0] if horizontal else [0.0, 0.25, 0.5, 0.75, 1.0]
+    ticks = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     if lowest < -0.4:
         ticks = [-0.5 * step for step in range(int(-lowest / 0.5), 0, -1)] + [0.0, 0.5, 1.0]
     axis = axes.xaxis if horizontal else axes.yaxis
@@ -155,13 +160,24 @@ def site_positions(layers: Sequence[str]) -> list[float]:
 
 
 def label_sites(axes: Axes, places: Mapping[str, float]) -> None:
-    """Label the layers, fewer where there are many; the first and last always."""
+    """Label the layers, where there are many only round numbers; the first and last always."""
     ordered = sorted(places, key=places.__getitem__)
-    step = -(-len(ordered) // MOST_SITE_LABELS)
-    kept = ordered[::step]
-    if kept[-1] != ordered[-1]:
-        kept = [*(kept[:-1] if step > 1 and len(ordered) % step == 0 else kept), ordered[-1]]
-    axes.set_xticks([places[layer] for layer in kept], [site_label(layer) for layer in kept])
+    names = {layer: site_label(layer) for layer in ordered}
+    numbers = [int(name) for name in names.values() if name.isdecimal()]
+    span = places[ordered[-1]] - places[ordered[0]]
+    step = 1
+    if len(ordered) > MOST_SITE_LABELS and numbers:
+        step = next(
+            step for step in (2, 5, 10, 20, 50, 100, 1000) if max(numbers) / step < MOST_SITE_LABELS
+        )
+    kept = [ordered[0]]
+    for layer in ordered[1:-1]:
+        is_round = not names[layer].isdecimal() or int(names[layer]) % step == 0
+        gap = min(places[layer] - places[kept[-1]], places[ordered[-1]] - places[layer])
+        if is_round and gap >= 0.05 * span:
+            kept.append(layer)
+    kept += ordered[1:][-1:]
+    axes.set_xticks([places[layer] for layer in kept], [names[layer] for layer in kept])
     axes.set_xlabel("layer")
 
 

@@ -133,7 +133,7 @@ def _all_results(results: pd.DataFrame) -> Table:
     note = "The same rows as in `results.csv` and `results.json`."
     if len(results) > MOST_RESULT_ROWS:
         note = f"The first {MOST_RESULT_ROWS} of {len(results):,} rows; all are in `results.csv`."
-    return Table("All results", results.head(MOST_RESULT_ROWS), note=note)
+    return Table("Every number of this report", results.head(MOST_RESULT_ROWS), note=note)
 
 
 def _sections(report: Report) -> list[Section]:
