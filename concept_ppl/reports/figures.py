@@ -39,7 +39,17 @@ from .palette import (
 from .parts import Figure
 from .results import COUNT_COLUMNS, NUMBER_COLUMNS, TEXT_COLUMNS
 
-_BEHIND: Final = ("quantity", "term", "layer", "control", "estimate", "ci_low", "ci_high", "n")
+_BEHIND: Final = (
+    "quantity",
+    "term",
+    "layer",
+    "control",
+    "estimate",
+    "ci_low",
+    "ci_high",
+    "ci_level",
+    "n",
+)
 
 
 def layer_curve(

@@ -81,6 +81,7 @@ def render_page(report: Report, drawings: Mapping[str, Element], everything: Tab
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["prose"] = prose
+    environment.filters["phrase"] = phrase
     environment.filters["plain_text"] = lambda text: text.replace("`", "")
     here = files("concept_ppl.reports")
     template = environment.from_string((here / "template.html").read_text(encoding="utf-8"))
@@ -115,18 +116,25 @@ def prose(text: str) -> Markup:
 
 def _block(lines: Sequence[str]) -> Markup:
     if all(line.lstrip().startswith("- ") for line in lines):
-        items = (Markup("<li>{}</li>").format(_phrase(line.lstrip()[2:])) for line in lines)
+        items = (Markup("<li>{}</li>").format(phrase(line.lstrip()[2:])) for line in lines)
         return Markup("<ul>{}</ul>").format(Markup("").join(items))
-    return Markup("<p>{}</p>").format(_phrase("\n".join(lines)))
+    return Markup("<p>{}</p>").format(phrase("\n".join(lines)))
 
 
-def _phrase(text: str) -> Markup:
+def phrase(text: str) -> Markup:
+    """Set a line of plain text: `code` between backticks, no line break inside an interval."""
     pieces = text.split("`")
     if len(pieces) % 2 == 0:
-        return Markup("{}").format(text)
+        return _keep_intervals(text)
     code = Markup("<code>{}</code>")
-    marked = (code.format(piece) if i % 2 else piece for i, piece in enumerate(pieces))
+    marked = (code.format(p) if i % 2 else _keep_intervals(p) for i, p in enumerate(pieces))
     return Markup("").join(marked)
+
+
+def _keep_intervals(text: str) -> Markup:
+    pieces = re.split(r"([−\d.,]*\d \[[−\d.,–]+, [−\d.,–]+\])", text)
+    whole = Markup('<span class="unbroken">{}</span>')
+    return Markup("").join(whole.format(p) if i % 2 else p for i, p in enumerate(pieces))
 
 
 def _all_results(results: pd.DataFrame) -> Table:

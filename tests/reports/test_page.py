@@ -223,3 +223,16 @@ def test_prose_knows_paragraphs_items_and_code():
     assert prose("- one\n- two") == "<ul><li>one</li><li>two</li></ul>"
     assert prose("an odd ` mark") == "<p>an odd ` mark</p>"
     assert prose("") == ""
+
+
+def test_an_interval_is_not_broken_over_two_lines():
+    whole = '<span class="unbroken">−0.049 [−0.061, −0.037]</span>'
+    assert prose("by −0.049 [−0.061, −0.037].") == f"<p>by {whole}.</p>"
+    assert prose("see [1, 2] & <b>") == "<p>see [1, 2] &amp; &lt;b&gt;</p>"
+
+
+def test_the_rows_of_the_page_are_the_rows_of_the_results(tmp_path):
+    text, _ = read(write_report(sample_report(), tmp_path / "report"))
+    table = text.partition('<section id="results">')[2].partition("</table>")[0]
+    assert table.count("<tr>") == len(sample_results()) + 1
+    assert "0.860 [0.810, 0.910]" in table
