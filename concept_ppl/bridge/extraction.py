@@ -27,6 +27,9 @@ from .tokenization import tokenize
 Context = tuple[int, ...]
 Progress = Callable[[int, int], None]
 
+BATCH_TOKENS_CPU = 512
+BATCH_TOKENS = 16_384
+
 
 @dataclass(frozen=True, slots=True)
 class _DistinctContexts:
@@ -45,7 +48,7 @@ def extract(
     texts: Sequence[str],
     *,
     sites: str | Sequence[str],
-    batch_tokens: int = 2048,
+    batch_tokens: int | None = None,
     bos: bool = True,
     leading_space: bool = True,
     progress: Progress | None = None,
@@ -62,7 +65,8 @@ def extract(
         ``"all"``, a list with commas or a sequence of names; see `resolve_sites`. Blocks after the
         last site are not run.
     batch_tokens
-        Most tokens in a batch, padding included; a longer context runs alone.
+        Most tokens in a batch, padding included; a longer context runs alone. By default as many
+        as were fastest: 512 on a CPU, whose caches hold no more, 16,384 elsewhere.
     bos
         Put the model's neutral first token (its BOS token where it has one) before each context, so
         that the attention sink at position 0 is never the state that is read, unless a context is
@@ -86,6 +90,8 @@ def extract(
         If a state is NaN or infinite; the message names site and row.
     """
     sites = resolve_sites(language_model, sites)
+    if batch_tokens is None:
+        batch_tokens = BATCH_TOKENS_CPU if language_model.device.type == "cpu" else BATCH_TOKENS
     if batch_tokens < 1:
         raise InputError(f"batch_tokens = {batch_tokens}, but a batch needs at least 1 token.")
     prefix = language_model.prefix if bos else None

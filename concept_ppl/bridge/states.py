@@ -20,6 +20,7 @@ FORMAT_VERSION = 1
 TENSORS = "states.safetensors"
 MANIFEST = "manifest.json"
 N_TOKENS = "n_tokens"
+SINK_FACTOR = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +66,14 @@ class States:
         if site not in self.sites:
             raise InputError(f"No states at site {site!r}; there are {', '.join(self.sites)}.")
         return self.arrays[site]
+
+    def sinks(self, site: str, factor: float = SINK_FACTOR) -> NDArray[np.int64]:
+        """Return the rows whose norm exceeds ``factor`` times the median norm at ``site``.
+
+        Such a row is most likely an attention sink and would dominate any least-squares fit.
+        """
+        norms = np.linalg.norm(self[site].astype(np.float64), axis=1)
+        return np.flatnonzero(norms > factor * np.median(norms)) if len(norms) else np.arange(0)
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write ``states.safetensors`` and ``manifest.json`` into ``folder``, whole or not at all.
