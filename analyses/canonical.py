@@ -12,7 +12,12 @@ from concept_ppl.errors import InputError
 
 from .designs import FloatArray, check_contrasts, check_level
 from .figures import forest_plot
-from .intervals import correlation_influence, mean_squared_correlation, squared_correlation
+from .intervals import (
+    correlation_influence,
+    mean_squared_correlation,
+    no_relation_p_value,
+    squared_correlation,
+)
 from .results import Estimate, Row, result_frame
 from .ridge import DecomposedStates, States, as_decomposed, cross_fit, whitener
 
@@ -128,7 +133,10 @@ def correlate(
     design = states.design
     a, b = canonical_scores(states, Z)
     pairs = [correlation_influence(a[:, i], b[:, i], design) for i in range(Z.shape[1])]
-    directions = tuple(squared_correlation(rho, psi, design, level) for rho, psi in pairs)
+    directions = tuple(
+        squared_correlation(rho, psi, no_relation_p_value(a[:, i], b[:, i], design), design, level)
+        for i, (rho, psi) in enumerate(pairs)
+    )
     mean = mean_squared_correlation(
         np.array([rho for rho, _ in pairs]), np.array([psi for _, psi in pairs]), design, level
     )

@@ -41,15 +41,17 @@ def explained_share(sse: FloatArray, sst: FloatArray, design: Design, level: flo
     ratio = float(errors.sum() / totals.sum())
     if ratio == 0.0:
         return _fixed(1.0, design, level, p_value=0.0)
-    influence = errors / errors.sum() - totals / totals.sum()
+    error = standard_error(errors / errors.sum() - totals / totals.sum())
+    student = stats.t(design.n_clusters - 1)
+    p_value = float(student.cdf(_studentised(math.log(ratio), error)))
     return _estimate(
         math.log(ratio),
-        standard_error(influence),
+        error,
         design,
         level,
         scale=lambda log_ratio: 1.0 - math.exp(log_ratio),
         slope=-ratio,
-        tail="lower",
+        p_value=p_value,
     )
 
 
@@ -70,7 +72,9 @@ def difference(gain: FloatArray, sst: FloatArray, design: Design, level: float) 
     gains, totals = design.cluster_sums(gain), design.cluster_sums(sst)
     value = float(gains.sum() / totals.sum())
     influence = (gains - value * totals) / totals.sum()
-    return _estimate(value, standard_error(influence), design, level, scale=float, slope=1.0)
+    error = standard_error(influence)
+    p_value = 2.0 * float(stats.t.sf(abs(_studentised(value, error)), design.n_clusters - 1))
+    return _estimate(value, error, design, level, scale=float, slope=1.0, p_value=p_value)
 
 
 def correlation_influence(a: FloatArray, b: FloatArray, design: Design) -> tuple[float, FloatArray]:
@@ -101,13 +105,46 @@ def signed_square(rho: float) -> float:
     return math.copysign(rho**2, rho)
 
 
+def no_relation_p_value(a: FloatArray, b: FloatArray, design: Design) -> float:
+    """One-sided p-value of no positive relation: twice the median of the folds' own tests.
+
+    Without a relation the scores of different folds depend on each other through their training
+    rows to the same order as their variance, so that no test may pool them. Within a fold they are
+    fixed functions of new rows: a cluster-robust t test of their covariance is valid there, and
+    twice the median of p-values is valid under any dependence between folds (Meinshausen, Meier
+    and Bühlmann 2009, https://doi.org/10.1198/jasa.2009.tm08647).
+
+    Parameters
+    ----------
+    a, b
+        (n,) held-out scores.
+    design
+        Weights, clusters and folds.
+    """
+    p_values = []
+    for k in range(design.n_folds):
+        rows = design.folds == k
+        weights = design.weights[rows]
+        products = (a[rows] - np.average(a[rows], weights=weights)) * (
+            b[rows] - np.average(b[rows], weights=weights)
+        )
+        _, codes = np.unique(design.clusters[rows], return_inverse=True)
+        sums = np.bincount(codes, weights=weights * products)
+        if len(sums) < 2:
+            return 1.0
+        error = math.sqrt(len(sums) / (len(sums) - 1)) * float(np.linalg.norm(sums - sums.mean()))
+        statistic = sums.sum() / error if error > 0 else 0.0
+        p_values.append(float(stats.t.sf(statistic, len(sums) - 1)))
+    return min(1.0, 2.0 * float(np.median(p_values)))
+
+
 def squared_correlation(
-    rho: float, influence: FloatArray, design: Design, level: float
+    rho: float, influence: FloatArray, p_value: float, design: Design, level: float
 ) -> Estimate:
-    """Sign-preserving square of a correlation, its interval on Fisher's z; p-value of ρ ≤ 0."""
+    """Sign-preserving square of a correlation, its interval on Fisher's z."""
     room = 1.0 - rho**2
     if room <= np.finfo(np.float64).eps:
-        return _fixed(signed_square(rho), design, level, p_value=0.0 if rho > 0 else 1.0)
+        return _fixed(signed_square(rho), design, level, p_value)
     return _estimate(
         math.atanh(rho),
         standard_error(influence) / room,
@@ -115,7 +152,7 @@ def squared_correlation(
         level,
         scale=lambda z: signed_square(math.tanh(z)),
         slope=2.0 * abs(rho) * room,
-        tail="upper",
+        p_value=p_value,
     )
 
 
@@ -138,8 +175,15 @@ def mean_squared_correlation(
         level,
         scale=lambda log_room: 1.0 - math.exp(log_room),
         slope=-room,
-        tail="none",
+        p_value=math.nan,
     )
+
+
+def _studentised(theta: float, error: float) -> float:
+    """θ over its standard error; 0 where both vanish, as for a control that does not vary."""
+    if error > 0:
+        return theta / error
+    return math.copysign(math.inf, theta) if theta else 0.0
 
 
 def _estimate(
@@ -150,19 +194,11 @@ def _estimate(
     *,
     scale: Scale,
     slope: float,
-    tail: str = "both",
+    p_value: float,
 ) -> Estimate:
     """Interval for ``scale(theta)`` by Student's t on the scale of ``theta``."""
-    student = stats.t(design.n_clusters - 1)
-    reach = float(student.ppf(0.5 + level / 2.0)) * error
+    reach = float(stats.t.ppf(0.5 + level / 2.0, design.n_clusters - 1)) * error
     ends = sorted((scale(theta - reach), scale(theta + reach)))
-    statistic = theta / error if error > 0 else math.copysign(math.inf, theta) if theta else 0.0
-    p_value = {
-        "both": 2.0 * float(student.sf(abs(statistic))),
-        "upper": float(student.sf(statistic)),
-        "lower": float(student.cdf(statistic)),
-        "none": math.nan,
-    }[tail]
     return Estimate(
         scale(theta),
         abs(slope) * error,

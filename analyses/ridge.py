@@ -24,7 +24,7 @@ from scipy import linalg
 
 from concept_ppl.errors import InputError
 
-from .designs import Design, FloatArray, check_states, make_design
+from .designs import RANK_TOLERANCE, Design, FloatArray, check_states, make_design
 
 PENALTIES: FloatArray = 10.0 ** np.arange(-8.0, 2.25, 0.5)
 """Penalties λ tried, in units of the top eigenvalue of the training folds' weighted Gram matrix."""
@@ -263,14 +263,15 @@ def whitener(Y: FloatArray, design: Design, held_out: int | None) -> FloatArray:
     rows = np.ones(design.n, dtype=bool) if held_out is None else design.folds != held_out
     covariance = np.atleast_2d(np.cov(Y[rows], rowvar=False, aweights=design.weights[rows], ddof=0))
     scale = np.sqrt(np.diag(covariance))
+    spread = np.where(scale > RANK_TOLERANCE * np.abs(Y[rows]).max(axis=0), scale, np.inf)
     try:
-        factor = linalg.cholesky(covariance / np.outer(scale, scale), lower=True)
-    except (linalg.LinAlgError, ValueError) as error:
+        factor = linalg.cholesky(covariance / np.outer(spread, spread), lower=True)
+    except linalg.LinAlgError as error:
         raise InputError(
-            f"Without fold {held_out} the columns of Z are constant or collinear; some value is "
-            "too rare for this many folds: merge values or give more contexts."
+            "Without the rows of one fold, columns of Z are constant or collinear: some value is "
+            "too rare for this many folds; merge values or give more contexts."
         ) from error
-    inverse = linalg.solve_triangular(factor, np.diag(1.0 / scale), lower=True)
+    inverse = linalg.solve_triangular(factor, np.diag(1.0 / spread), lower=True)
     return np.asarray(inverse.T)
 
 
