@@ -119,7 +119,7 @@ class Contexts:
         generator = np.random.default_rng(_HASH_SEED)
         weights = generator.integers(0, 2**63, self.longest + 1, np.uint64) * 2 + 1
         if len(self.tokens) == 0:
-            return self.lengths.astype(np.uint64) * weights[0]
+            return np.asarray(self.lengths.astype(np.uint64) * weights[0])
         starts = np.append(self.offsets, 0)[:-1]
         if (self.lengths == self.longest).all():
             table = (self.tokens + 2).view(np.uint64).reshape(len(self), self.longest)
@@ -134,14 +134,14 @@ class Contexts:
 def _mixed(tokens: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Spread small token indices over 64 bits, so that sums of them do not collide."""
     mixed = tokens * np.uint64(0x9E3779B97F4A7C15)
-    return mixed ^ (mixed >> np.uint64(29))
+    return np.asarray(mixed ^ (mixed >> np.uint64(29)))
 
 
 def _spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Concatenate ``range(start, start + length)`` over all pairs."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+    return np.asarray(np.arange(total) + np.repeat(starts - (ends - lengths), lengths))
 
 
 def as_contexts(contexts: "Contexts | pd.DataFrame | Tensor | Iterable[Sequence[int]]") -> Contexts:
@@ -168,7 +168,8 @@ def read_tokens(path: str | Path) -> tuple[pd.DataFrame, Contexts]:
     Raises
     ------
     InputError
-        If the file is missing, is not Parquet, holds no rows, or ``x`` is missing or no list of int.
+        If the file is missing, is not Parquet, holds no rows, or ``x`` is missing or no list of
+        int.
     """
     file = read_parquet(path)
     if "x" not in file.column_names:

@@ -1,14 +1,14 @@
 """Sum concepts out of a product of log-tables, in any order, and pull marginals out of the sum.
 
-A contraction path (from opt_einsum) is a binary tree: each node is the product of two tables with the
-variables summed out that occur nowhere else. Going up gives log Z. Going down gives, for each node,
-the log of everything outside of it, which is the logarithm of the gradient of Z with respect to the
-node; a leaf plus its outside is the leaf's log-marginal. All of it stays in log-space, so that a
-probability of exp(−2000) is −2000 and not −inf.
+A contraction path (from opt_einsum) is a binary tree: each node is the product of two tables with
+the variables summed out that occur nowhere else. Going up gives log Z. Going down gives, for each
+node, the log of everything outside of it, which is the logarithm of the gradient of Z with respect
+to the node; a leaf plus its outside is the leaf's log-marginal. All of it stays in log-space, so
+that a probability of exp(−2000) is −2000 and not −inf.
 
 Tables carry named dimensions; a batched table has the contexts first, shape (n, *sizes of scope).
-Source: the inside–outside view of variable elimination, Darwiche (2003), "A differential approach to
-inference in Bayesian networks", https://doi.org/10.1145/765568.765570.
+Source: the inside–outside view of variable elimination, Darwiche (2003), "A differential approach
+to inference in Bayesian networks", https://doi.org/10.1145/765568.765570.
 """
 
 import math
@@ -158,7 +158,7 @@ def align(scope: Scope, table: Tensor, target: Scope, batched: bool) -> Tensor:
 
 
 def combine(leaves: Sequence[Leaf], keep: Scope, reduce_with: Reduction = logsumexp) -> Leaf:
-    """Multiply tables and sum out what is not kept; the result is batched, shape (n or 1, *keep)."""
+    """Multiply tables and sum out what is not kept; batched, shape (n or 1, *keep)."""
     names = dict.fromkeys(name for leaf in leaves for name in leaf.scope)
     joint = keep + tuple(name for name in names if name not in keep)
     tables = [align(leaf.scope, leaf.table, joint, leaf.batched) for leaf in leaves]
@@ -230,9 +230,7 @@ def traceback(
         free = tuple(name for name in tree.joint_scope(node) if name not in chosen)
         if not free:
             continue
-        children = [
-            _given(filled[child], chosen, n_contexts) for child in (node.left, node.right)
-        ]
+        children = [_given(filled[child], chosen, n_contexts) for child in (node.left, node.right)]
         product = combine(children, free).table
         product = product.expand(n_contexts, *product.shape[1:])
         index_of_joint = choose(product.reshape(n_contexts, -1))

@@ -2,8 +2,8 @@
 
     log p(s | x) ∝ log p(s) + log p(x | s),     p(c_i | x) = Σ_s p(c_i | s) p(s | x)
 
-``s`` are the joint values of the concepts in the evidence's scope S. The other concepts never enter a
-table with contexts: p(c_i | s) does not depend on the context and is computed once.
+``s`` are the joint values of the concepts in the evidence's scope S. The other concepts never enter
+a table with contexts: p(c_i | s) does not depend on the context and is computed once.
 """
 
 import math
@@ -21,7 +21,7 @@ from concept_ppl.factors import FactorGraph
 from concept_ppl.logspace import expectation, logsumexp, normalise
 
 MAX_MATRIX = 2**22
-"""Largest (joint values × concept values) matrix of the marginal product; beyond, axes are summed."""
+"""Largest (joint values × concept values) matrix of the marginal product; then axes are summed."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,16 @@ def _conditional(
     if name in scope:
         sure = torch.eye(size, dtype=total.dtype, device=total.device).log()
         shape = [*(sizes[other] for other in scope), size]
-        return align((name, ""), sure, (*scope, ""), batched=False)[0].expand(shape).reshape(-1, size)
+        return (
+            align((name, ""), sure, (*scope, ""), batched=False)[0].expand(shape).reshape(-1, size)
+        )
     table = contract(leaves, sizes, (*scope, name)).reshape(-1, size)
     possible = torch.where(torch.isneginf(total), torch.zeros_like(total), total)
     return table - possible.unsqueeze(-1)
 
 
 def _rest_entropy(graph: FactorGraph, scope: tuple[str, ...], total: Tensor) -> Tensor:
-    """H(rest | s) = log p(s) − Σ_factors E[log factor | s], because log p(rest, s) = Σ log factor."""
+    """H(rest | s) = log p(s) − Σ E[log factor | s], because log p(rest, s) = Σ log factor."""
     leaves = [Leaf(factor.scope, factor.table) for factor in graph.priors]
     sizes = graph.sizes
     finite = torch.where(torch.isneginf(total), torch.zeros_like(total), total)

@@ -1,4 +1,4 @@
-"""Run a Pyro program once with every discrete site enumerated, tokens included, and keep the tables.
+"""Run a Pyro program once with every discrete site enumerated, and keep the tables.
 
 Each concept gets a tensor dimension of its own, left of the plates (as in Pyro's parallel
 enumeration); inside ``pyro.markov`` dimensions are used again once their owner is out of scope.
@@ -237,9 +237,9 @@ class Enumeration(Messenger):  # type: ignore[misc]
     def _shared(self, base: str, table: Tensor) -> Tensor:
         """Keep one copy of a table that a loop makes again and again."""
         last = self._last.get(base)
-        if last is not None and last.shape == table.shape and not table.requires_grad:
-            if torch.equal(last, table):
-                return last
+        is_new = last is None or table.requires_grad or last.shape != table.shape
+        if last is not None and not is_new and torch.equal(last, table):
+            return last
         self._last[base] = table
         return table
 
@@ -251,12 +251,12 @@ class Enumeration(Messenger):  # type: ignore[misc]
         return values.reshape(values.shape[:1] + (1,) * (-dim - 1) + values.shape[1:])
 
     def _stacked(self, msg: dict[str, Any], values: Tensor) -> Tensor:
-        """Enumerate each member of a plate on its own: one dimension a member, beside the plate's."""
+        """Enumerate each member of a plate along a dimension of its own, beside the plate's."""
         frame, name, n_values = self._plate(msg), msg["name"], len(values)
         if n_values**frame.size * frame.size > MAX_STACKED:
             raise ModelError(
                 f"site '{name}' lies in plate '{frame.name}' of size {frame.size}, whose joint "
-                f"{n_values}^{frame.size} is too large to trace; write {frame.size} sites in a loop."
+                f"{n_values}^{frame.size} is too large to trace; write the sites in a loop."
             )
         members = []
         for member in range(frame.size):
@@ -264,7 +264,7 @@ class Enumeration(Messenger):  # type: ignore[misc]
             self.owners[dim] = _Owner(f"{name}.{member}", n_values, name, None)
             members.append(values.reshape((n_values,) + (1,) * (-dim - 1) + values.shape[1:]))
         plate_axis = frame.dim - (values.dim() - 1)
-        return torch.cat(torch.broadcast_tensors(*members), plate_axis)
+        return torch.cat(torch.broadcast_tensors(*members), plate_axis)  # type: ignore[no-untyped-call]
 
     def _allocate(self, msg: dict[str, Any]) -> int:
         """Return the rightmost dimension whose owner is out of scope at this site."""

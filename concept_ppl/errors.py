@@ -1,8 +1,8 @@
-"""What the package raises: one exception type per kind of bad input, each message one clear sentence."""
+"""What the package raises: one type per kind of bad input, each message a clear sentence."""
 
 
 class ConceptPPLError(Exception):
-    """Base of everything this package raises on purpose; the command line turns it into exit status 2."""
+    """Base of all that is raised on purpose; the command line turns it into exit status 2."""
 
 
 class InputError(ConceptPPLError, ValueError):

@@ -1,7 +1,7 @@
 """What a batch of contexts says about the concepts: log p(x | concepts), before any prior.
 
-Where all positions share one scope, the log-likelihood of a context is the sum of one row per token of
-a (vocabulary, Π parents) table: an embedding bag, which runs at memory bandwidth.
+Where all positions share one scope, the log-likelihood of a context is the sum of one row per token
+of a (vocabulary, Π parents) table: an embedding bag, which runs at memory bandwidth.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A Pyro program as named log-tables: what is known of a model once it was traced under enumeration.
+"""A Pyro program as named log-tables: what is known of a model once it was traced.
 
     p(c, x, y) = Π_i p(c_i | parents) · Π_t p(x_t | parents) · Π_k p(y_k | parents)
 
@@ -61,7 +61,7 @@ class Factor:
 
 
 class TokenTable:
-    """log p(x_t | parents) of one or all positions, shape (n_positions or 1, *parents, n_tokens)."""
+    """log p(x_t | parents), shape (n_positions or 1, *parents, n_tokens)."""
 
     def __init__(self, table: Tensor) -> None:
         self.table = table
@@ -208,7 +208,7 @@ class FactorGraph:
         )
 
     def plan(self, contexts: "Contexts", *, engine: str = "auto", memory: float = 2e9) -> "Plan":
-        """Say how a batch of contexts would be answered; see :func:`concept_ppl.plans.make_plan`."""
+        """Say how contexts would be answered; see :func:`concept_ppl.plans.make_plan`."""
         from concept_ppl.plans import make_plan  # noqa: PLC0415  (a graph knows no engine)
 
         return make_plan(self, contexts, engine=engine, memory=memory)

@@ -1,9 +1,9 @@
-"""Where generative models come from: the zoo by name, a user's file by path, plain functions as they are.
+"""Where generative models come from: the zoo by name, a user's file by path.
 
 A file defines ``model(n_tokens)``, or ``build(**parameters)`` that returns such a function;
-``path/to/file.py:name`` picks another of its functions. A model may carry two attributes: ``labels``
-(site name to the names of its values; ``x`` for the words) and ``lengths`` (the shortest and the longest
-context to simulate).
+``path/to/file.py:name`` picks another of its functions. A model may carry two attributes:
+``labels`` (site name to the names of its values; ``x`` for the words) and ``lengths`` (the shortest
+and the longest context to simulate).
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""How results reach the disk: under a temporary name first, then renamed, so that nothing is half-written."""
+"""How results reach the disk: under a temporary name first, so that none is half-written."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from concept_ppl.errors import InputError
 
 @contextmanager
 def new_file(path: str | Path, *, force: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; it takes the place of ``path`` when the block succeeds.
+    """Yield a temporary file; it takes the place of ``path`` when the block succeeds.
 
     Parameters
     ----------
@@ -32,14 +32,14 @@ def new_file(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     temporary = _reserve(target, force, folder=False)
     try:
         yield temporary
-        os.replace(temporary, target)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def new_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; it takes the place of ``path`` when the block succeeds.
+    """Yield a temporary folder; it takes the place of ``path`` when the block succeeds.
 
     Parameters
     ----------
@@ -62,16 +62,31 @@ def new_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         if target.exists():
-            os.replace(target, retired)
+            target.replace(retired)
         try:
-            os.replace(temporary, target)
+            temporary.replace(target)
         except OSError:
             if retired.exists():
-                os.replace(retired, target)
+                retired.replace(target)
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(retired, ignore_errors=True)
+
+
+def require_writable(path: str | Path, *, force: bool = False) -> None:
+    """Refuse an output folder before long work, as :func:`new_folder` would after it.
+
+    Raises
+    ------
+    InputError
+        As :func:`new_folder`.
+    """
+    target = Path(path)
+    if target.is_file():
+        raise InputError(f"{target} is a file; name a folder to write to.")
+    is_empty = target.is_dir() and not any(target.iterdir())
+    shutil.rmtree(_reserve(target, force or is_empty, folder=True))
 
 
 def _reserve(target: Path, force: bool, *, folder: bool) -> Path:

@@ -81,9 +81,9 @@ def evidence_tree(graph: FactorGraph, given: tuple[str, ...] = ()) -> Contractio
         flags = [False] * len(priors) + [True] * len(evidence)
         tree = contraction_tree([*priors, *evidence], graph.sizes, (), flags, 1000)
         graph._cache[key] = tree
-    tree = graph._cache[key]
-    assert isinstance(tree, ContractionTree)
-    return tree
+    known = graph._cache[key]
+    assert isinstance(known, ContractionTree)
+    return known
 
 
 def chain_of(graph: FactorGraph) -> Chain:
@@ -138,9 +138,6 @@ def make_plan(
         )
     chunk = max(1, min(int(memory // bytes_per_context), MAX_CHUNK, max(len(contexts), 1)))
     return Plan(chosen, scope, width, bytes_per_context, int(operations), chunk, len(contexts))
-
-
-Estimate = tuple[int, int, int, tuple[str, ...]]
 
 
 def _choose(graph: FactorGraph, contexts: Contexts, given: tuple[str, ...], memory: float) -> str:

@@ -1,7 +1,7 @@
-"""Posterior tables: columns ``log_p.<concept>.<value>``, and the contrasts that analyses regress on.
+"""Posterior tables: columns ``log_p.<concept>.<value>``, and their contrasts.
 
-A contrast of log-probabilities does not hold the normaliser; raw ``log p`` of every value does, and it
-is a nonlinear function of the others.
+A contrast of log-probabilities does not hold the normaliser; raw ``log p`` of every value does, and
+it is a nonlinear function of the others.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ def value_of(column: str) -> str:
 
 
 def log_odds(table: pd.DataFrame) -> pd.DataFrame:
-    """Return log p(value) − log p(first value) per concept, columns ``<concept>.<value>:<first>``."""
+    """Return log p(value) − log p(first) per concept, columns ``<concept>.<value>:<first>``."""
     return _contrasts(table, lambda value, first: value - first)
 
 
@@ -71,5 +71,7 @@ def read_posterior(path: str | Path) -> pd.DataFrame:
         off = ~(np.abs(np.exp(values).sum(1) - 1) < TOLERANCE)
         if off.any():
             row = int(np.argmax(off))
-            raise InputError(f"{path}, row {row}: p({concept}) sums to {np.exp(values[row]).sum()}.")
-    return table
+            raise InputError(
+                f"{path}, row {row}: p({concept}) sums to {np.exp(values[row]).sum()}."
+            )
+    return pd.DataFrame(table)

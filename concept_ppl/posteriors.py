@@ -195,7 +195,7 @@ def _graphs(
     device: torch.device | str,
     dtype: torch.dtype,
 ) -> Iterator[tuple[FactorGraph, Rows]]:
-    """Yield a graph and the rows it answers: one for all, or one for each length where they differ."""
+    """Yield a graph and the rows it answers: one for all, or one per length where they differ."""
     everything = np.arange(len(contexts))
     if isinstance(model, FactorGraph):
         require_tokens(model, contexts)

@@ -3,9 +3,9 @@
     α_t(s_t) = Σ_{s_{t−1}} α_{t−1}(s_{t−1}) p(s_t | s_{t−1}) p(x_t | s_t),     α_t ∝ p(s_t | x_{≤t})
     β_t(s_t) = Σ_{s_{t+1}} p(s_{t+1} | s_t) p(x_{t+1} | s_{t+1}) β_{t+1}(s_{t+1})
 
-The state ``s_t`` holds the concepts that do not move, those at position t, and whatever later factors
-still need (more than one step of history). Linear in the number of positions. Source: Baum and Petrie
-(1966); Rabiner (1989), https://doi.org/10.1109/5.18626.
+The state ``s_t`` holds the concepts that do not move, those at position t, and whatever later
+factors still need (more than one step of history). Linear in the number of positions. Source: Baum
+and Petrie (1966); Rabiner (1989), https://doi.org/10.1109/5.18626.
 """
 
 import math
@@ -59,7 +59,8 @@ class Chain:
         before: tuple[str, ...] = self.start.scope
         for step in self.steps:
             names = {*before, *step.carry, *(n for f in step.factors for n in f.scope)}
-            widest = max(widest, math.prod(graph.sizes[name] for name in names))
+            cells = math.prod(graph.sizes[name] for name in names)
+            widest = max(cells, widest)
             before = step.carry
         return widest
 
@@ -77,7 +78,7 @@ def unroll(graph: FactorGraph) -> Chain:
         by_step[max(moving)].append(factor)
         for name in factor.scope:
             if name in position:
-                needed_until[name] = max(needed_until[name], max(moving))
+                needed_until[name] = max(needed_until[name], *moving)
     reported = tuple(graph.reported)
     steps = []
     for t, emission in enumerate(graph.emissions):

@@ -43,9 +43,9 @@ def simulate(
     Returns
     -------
     DataFrame
-        ``x`` (list of token indices), one column per next-token site, ``text`` where the model names
-        its tokens (joined by spaces), and one column per concept: its value's label, for a moving
-        concept a list with one label a position.
+        ``x`` (list of token indices), one column per next-token site, ``text`` where the model
+        names its tokens (joined by spaces), and one column per concept: its value's label, for a
+        moving concept a list with one label a position.
     """
     shortest, longest = _length_range(model, lengths)
     if n_contexts < 1:
@@ -100,7 +100,7 @@ def _draw(table: Tensor, parents: list[Tensor], n: int, generator: torch.Generat
     for size, index in zip(table.shape, parents, strict=False):
         place = place * size + index
     result = torch.empty(n, dtype=torch.long)
-    for row in place.unique():
+    for row in torch.unique(place):
         own = (place == row).nonzero().squeeze(1)
         weights = rows[row].exp()
         result[own] = torch.multinomial(weights, len(own), replacement=True, generator=generator)

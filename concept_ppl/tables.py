@@ -1,7 +1,7 @@
 """The exact table of log-probabilities behind a discrete Pyro distribution.
 
-``log_prob`` of ``Categorical(probs=…)`` and ``Bernoulli(probs)`` clamps zeros to about 1e-7. Here the
-parameters are read themselves, in float64, so that a zero that someone wrote is a zero.
+``log_prob`` of ``Categorical(probs=…)`` and ``Bernoulli(probs)`` clamps zeros to about 1e-7. Here
+the parameters are read themselves, in float64, so that a zero that someone wrote is a zero.
 """
 
 from collections.abc import Iterator, Mapping
@@ -106,7 +106,7 @@ def _binomial(distribution: Any, dtype: torch.dtype) -> Tensor:
 
 
 def _times(count: Tensor, log_probability: Tensor) -> Tensor:
-    """count · log p with 0 · (−inf) = 0."""
+    """Count · log p with 0 · (−inf) = 0."""
     return torch.where(count == 0, torch.zeros_like(log_probability), count * log_probability)
 
 

@@ -1,8 +1,9 @@
 """From a plain Pyro function to its :class:`~concept_ppl.factors.FactorGraph`.
 
-The function runs once under enumeration (:mod:`concept_ppl.enumeration`), and a few times as written,
-with single values: where the two disagree, the program means something else when it is enumerated
-(``TABLE[a][b]`` instead of ``Vindex(TABLE)[a, b]``), and it is refused instead of answered wrongly.
+The function runs once under enumeration (:mod:`concept_ppl.enumeration`), and a few times as
+written, with single values: where the two disagree, the program means something else when it is
+enumerated (``TABLE[a][b]`` instead of ``Vindex(TABLE)[a, b]``), and it is refused instead of
+answered wrongly.
 """
 
 import re
@@ -141,14 +142,18 @@ def _assemble(model: Model, name: str, n_tokens: int, enumeration: Enumeration) 
             continue
         members = _members(site, local)
         value_labels = _value_labels(site, enumeration.values[site.name], labels)
-        concepts |= {factor.scope[-1]: Concept(factor.scope[-1], value_labels) for factor in members}
+        concepts |= {
+            factor.scope[-1]: Concept(factor.scope[-1], value_labels) for factor in members
+        }
         priors += members
         if site.plate == POSITION:
             moving[site.name] = tuple(factor.scope[-1] for factor in members)
     moving |= _steps(sites, n_tokens)
     last = {steps[-1]: base for base, steps in moving.items()}
     next_tokens = {
-        factor.site: replace(factor, scope=tuple(last.get(parent, parent) for parent in factor.scope))
+        factor.site: replace(
+            factor, scope=tuple(last.get(parent, parent) for parent in factor.scope)
+        )
         for site in sites
         if site.role == "next"
         for factor in _next_factors(site)
@@ -173,11 +178,11 @@ def _require_tokens(name: str, tokens: list[TracedSite], n_tokens: int) -> int:
         (site,) = tokens
         if site.plate != POSITION or site.plate_size != n_tokens:
             raise ModelError(
-                f'model {name}: site \'x\' must lie in pyro.plate("{POSITION}", n_tokens).'
+                f"model {name}: site 'x' must lie in pyro.plate(\"{POSITION}\", n_tokens)."
             )
     elif sorted(names) != sorted(f"x_{t}" for t in range(n_tokens)):
         raise ModelError(
-            f'model {name} has no context of {n_tokens} tokens: name the token site x, in '
+            f"model {name} has no context of {n_tokens} tokens: name the token site x, in "
             f'pyro.plate("{POSITION}", n_tokens), or x_0, x_1, … in a loop over range(n_tokens).'
         )
     sizes = {site.table.shape[-1] for site in tokens}
@@ -187,7 +192,7 @@ def _require_tokens(name: str, tokens: list[TracedSite], n_tokens: int) -> int:
 
 
 def _require_local_use(site: TracedSite, local: Collection[str]) -> None:
-    """A concept inside the position plate stands for its own position only."""
+    """Refuse a concept of the position plate outside of it: it has one value per position."""
     outside = [parent for parent in site.parents if parent in local]
     if outside and site.plate != POSITION:
         raise ModelError(
@@ -222,7 +227,7 @@ def _next_factors(site: TracedSite) -> list[Factor]:
 
 def _without_idle(parents: tuple[str, ...], table: Tensor) -> tuple[tuple[str, ...], Tensor]:
     """Drop the dimensions along which a table does not change (other members of a plate)."""
-    kept = []
+    kept: list[str] = []
     for parent in parents:
         axis = len(kept)
         first = table.narrow(axis, 0, 1)

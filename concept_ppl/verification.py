@@ -1,8 +1,9 @@
 """Does a program mean the same when it is enumerated as when it is run with single values?
 
-``TABLE[a][b]`` and other plain indexing give wrong tables under enumeration without a word. Running the
-program as written, with single values drawn uniformly, and looking those up in the traced tables finds
-this out. The same comparison at shorter lengths tells whether one trace answers all of them.
+``TABLE[a][b]`` and other plain indexing give wrong tables under enumeration without a word. Running
+the program as written, with single values drawn uniformly, and looking those up in the traced
+tables finds this out. The same comparison at shorter lengths tells whether one trace answers all of
+them.
 """
 
 from collections.abc import Mapping
@@ -60,7 +61,7 @@ def _is_prefix(
     shorter = Assignment(generator)
     try:
         run(model, length, given, shorter)
-    except Exception:  # noqa: BLE001  (a program for one length only is no prefix)
+    except Exception:
         return False
     return _first_disagreement(graph, shorter, length) is None
 
@@ -100,7 +101,8 @@ def _first_token_disagreement(
         if emission.start >= n_tokens:
             break
         parents = tuple(index[parent] for parent in emission.scope)
-        rows = emission.tokens.table.detach()[(slice(None), *parents)]
+        every: tuple[slice | int, ...] = (slice(None), *parents)
+        rows = emission.tokens.table.detach()[every]
         site = "x" if "x" in written else f"x_{emission.start}"
         own = check.tables[site]
         if site == "x" and emission.stop - emission.start == 1:
@@ -137,7 +139,7 @@ def _row(table: Tensor, member: int | None) -> Tensor:
 
 def _close(graph_rows: Tensor, written_rows: Tensor) -> bool:
     try:
-        a, b = torch.broadcast_tensors(graph_rows, written_rows)
+        a, b = torch.broadcast_tensors(graph_rows, written_rows)  # type: ignore[no-untyped-call]
     except RuntimeError:
         return False
     return bool(torch.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE).all())

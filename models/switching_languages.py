@@ -23,10 +23,10 @@ def build(
 ) -> Callable[[int], None]:
     """Return the model.
 
-    Before each token the language stays, or switches with probability ``switch`` to one of the others,
-    equally likely. The last token is a comma under every language: a representation read there
-    knows of the language only through the words before, and because older words count less, the
-    posterior of the language is not additive in the words.
+    Before each token the language stays, or switches with probability ``switch`` to one of the
+    others, equally likely. The last token is a comma under every language: a representation read
+    there knows of the language only through the words before, and because older words count less,
+    the posterior of the language is not additive in the words.
 
     Parameters
     ----------

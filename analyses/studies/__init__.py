@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Studies: analyses, models and language models put together to answer a whole question."""

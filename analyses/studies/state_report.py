@@ -1,0 +1,267 @@
+"""Sections of a report on states and a posterior: the same words for the same analyses."""
+
+import pandas as pd
+
+from concept_ppl.analyses import Estimate
+from concept_ppl.reports import (
+    KeyFigure,
+    Section,
+    Table,
+    Tone,
+    Verdict,
+    canonical_bars,
+    control_forest,
+    decoded_scatter,
+    interval,
+    layer_curve,
+)
+
+from .state_analyses import LOG_ODDS, MAP_ONE_HOT, POSTERIOR, RANDOM_WEIGHTS, StateAnalyses
+
+MARGIN = 0.95
+"""An affine image that can be inverted must reach this much, with its whole interval."""
+
+
+def written(value: Estimate) -> str:
+    """Write an estimate with its interval."""
+    return interval(value.estimate, value.ci_low, value.ci_high)
+
+
+def verdict(answers: StateAnalyses) -> Verdict:
+    """Answer in one sentence: affine and invertible, and more than what needs no learning."""
+    fit, correlations = answers.fits[LOG_ODDS], answers.correlations[LOG_ODDS]
+    lower = min(fit.backward.ci_low, correlations.smallest.ci_low)
+    is_affine = lower > MARGIN
+    measured = (
+        f"held-out R² of the log-odds is {written(fit.backward)} and the smallest squared "
+        f"canonical correlation {written(correlations.smallest)}, "
+        f"{'above' if is_affine else 'not above'} the {MARGIN} that the claim needs"
+    )
+    if answers.controls is None:
+        tone: Tone = "undecided" if is_affine else "not supported"
+        sentence = f"{'Close to one' if is_affine else 'No'}: {measured}."
+        remark = "No control was given, so nothing here tells learned from linear."
+        return Verdict(sentence, tone, remark)
+    difference = answers.controls.difference
+    learned, words = _learned(difference, _best_names(answers))
+    tone = _tone(is_affine=is_affine, learned=learned)
+    opening = {"supported": "Yes", "not supported": "No", "undecided": "Undecided"}[tone]
+    sentence = f"{opening}: {measured}; {words} ({written(difference)} in R²)."
+    increment = answers.controls.increment
+    remark = (
+        f"Added to the best control, the states raise R² by {written(increment)}. “Learned” is "
+        f"said only of what goes beyond the controls: a relation that a sum of input embeddings or "
+        f"an untrained network shows as well is linear, but not learned."
+    )
+    return Verdict(sentence, tone, remark)
+
+
+def _learned(difference: Estimate, best: str) -> tuple[Tone, str]:
+    if difference.ci_low > 0:
+        return "supported", f"it reads more than its best control, {best}"
+    if difference.ci_high < 0:
+        return "not supported", f"its best control, {best}, reads more than the model does"
+    return "undecided", f"its best control, {best}, reads as much"
+
+
+def _tone(*, is_affine: bool, learned: Tone) -> Tone:
+    if not is_affine:
+        return "not supported"
+    return learned
+
+
+def _best_names(answers: StateAnalyses) -> str:
+    assert answers.controls is not None
+    return " or ".join(dict.fromkeys(answers.controls.best))
+
+
+def key_figures(answers: StateAnalyses) -> list[KeyFigure]:
+    """Return the strip of numbers below the verdict."""
+    fit, correlations = answers.fits[LOG_ODDS], answers.correlations[LOG_ODDS]
+    strip = [
+        _key("Smallest ρ²", correlations.smallest, "1 would mean invertible"),
+        _key("R² of the log-odds", fit.backward, f"decoded from {answers.headline}, held out"),
+    ]
+    if answers.controls is not None:
+        strip += [
+            _key("Model − best control", answers.controls.difference, _best_names(answers)),
+            _key("Added to that control", answers.controls.increment, "R² of both minus R² of it"),
+        ]
+    return strip
+
+
+def _key(label: str, value: Estimate, note: str) -> KeyFigure:
+    return KeyFigure(label, value.estimate, value.ci_low, value.ci_high, note)
+
+
+def controls_section(answers: StateAnalyses) -> Section:
+    """Return the headline beside its controls."""
+    if answers.controls is None:
+        return Section("Controls", "No controls were given.")
+    rows = answers.controls.tidy()
+    levels = rows[(rows["quantity"] == "r2_backward") & (rows["control"] != "best")]
+    levels = levels.sort_values("estimate", ascending=False, kind="stable")
+    differences = rows[(rows["control"] == "best") & (rows["quantity"] != "r2_backward")]
+    best = _best_names(answers)
+    labels = {
+        "": f"model, {answers.headline}",
+        "r2_difference": "model − best control",
+        "r2_increment": "best control + model − control",
+    }
+    one_hot = answers.map_one_hot.backward
+    text = (
+        f"How much of the log-odds can be read off the model's state, and how much off things that "
+        f"no training made: held-out R² of linear maps with the penalty tuned inside the training "
+        f"folds. The best control ({best}) was chosen inside the training folds, and the "
+        f"difference is paired: same folds, same contexts.\n\n"
+        f"For scale: knowing only which value is the most probable ({MAP_ONE_HOT}) gives R² "
+        f"{written(one_hot)} of the same log-odds. It is no rival, since it is made from the "
+        f"posterior itself, but it shows how much of R² is classification."
+    )
+    figure = control_forest(
+        levels,
+        differences,
+        labels=labels,
+        levels_title="Held-out R² of the log-odds",
+        differences_title="Differences in R²",
+        caption=f"The model's state at {answers.headline} beside its controls, then the paired "
+        f"differences from the best of them. Points: estimates; bars: {_level(answers)} intervals.",
+    )
+    return Section("What needs no learning", text, [figure])
+
+
+def _level(answers: StateAnalyses) -> str:
+    return f"{100 * answers.fits[LOG_ODDS].backward.ci_level:g}%"
+
+
+def layers_section(answers: StateAnalyses) -> Section:
+    """Return the curve along the depth of the model, and the test at each layer."""
+    rows = answers.curve.tidy()
+    shown = rows
+    if answers.random_curve is not None:
+        random = answers.random_curve.tidy().assign(control=RANDOM_WEIGHTS)
+        shown = pd.concat([rows, random], ignore_index=True)
+    figure = layer_curve(
+        shown,
+        quantities={
+            "rho2_smallest": "Smallest ρ² (held out)",
+            "rho2_mean": "Mean ρ² (held out)",
+            "r2_backward": "R² of the log-odds (held out)",
+        },
+        reference=RANDOM_WEIGHTS,
+        caption=f"Along the depth of the model. Bands: {_level(answers)} intervals, each for its "
+        f"layer alone.",
+    )
+    text = (
+        "The smallest canonical correlation says whether any direction of the log-odds is lost, "
+        "the mean how well they are kept on the whole. The p-values of the table test each layer's "
+        "quantity against no relation at all and are adjusted across layers (Benjamini–Hochberg): "
+        "with this many contexts they say that something is there, not that it is learned."
+    )
+    table = Table(
+        "Layer by layer", rows[["layer", "quantity", "estimate", "ci_low", "ci_high", "p_value"]]
+    )
+    return Section("Along the layers", text, [figure], [table])
+
+
+def invertibility_section(answers: StateAnalyses) -> Section:
+    """Return canonical correlations and the scatter of true against decoded log-odds."""
+    rows = answers.correlations[LOG_ODDS].tidy()
+    directions = rows[rows["quantity"] == "rho2"].assign(
+        term=lambda frame: frame["term"].str.rpartition("_")[2]
+    )
+    bars = canonical_bars(
+        directions,
+        caption=f"Squared canonical correlations between the state at {answers.headline} and the "
+        f"log-odds: directions found in the training folds, correlated in the test fold. An "
+        f"invertible affine map would have them all at 1. Bars: {_level(answers)} intervals.",
+    )
+    fits = answers.fits[LOG_ODDS].tidy()
+    prefix = f"{LOG_ODDS}:"
+    per_contrast = fits[fits["term"].str.startswith(prefix)].assign(
+        term=lambda frame: frame["term"].str.removeprefix(prefix)
+    )
+    scatter = decoded_scatter(
+        answers.true,
+        answers.decoded,
+        answers.contrasts,
+        r2=per_contrast,
+        caption="Exact log-odds (nats) against those decoded from held-out states; stronger colour "
+        "for more contexts. On the diagonal, decoding is perfect.",
+    )
+    text = (
+        "Representations are known only up to a linear map, so agreement is measured in directions "
+        "that no such map can change. The last direction is the one that the training folds rank "
+        "lowest; it decides whether the map can be inverted."
+    )
+    return Section("Is anything lost", text, [bars, scatter])
+
+
+def posterior_section(answers: StateAnalyses) -> Section:
+    """Return the same measures for the posterior in place of its logarithm."""
+    rows = pd.concat(
+        [
+            *(fit.tidy() for fit in answers.fits.values()),
+            *(fit.tidy() for fit in answers.correlations.values()),
+        ]
+    )
+    overall = rows[rows["term"].isin([LOG_ODDS, POSTERIOR])]
+    table = Table(
+        "The log-odds and the posterior itself, at the same state",
+        overall[["term", "quantity", "estimate", "ci_low", "ci_high"]],
+        headings={"term": "regressed on"},
+    )
+    log, plain = answers.fits[LOG_ODDS].backward, answers.fits[POSTERIOR].backward
+    text = (
+        f"The theory speaks of the logarithm of the posterior. From the same states, R² of the "
+        f"log-odds is {written(log)}, R² of the posterior itself {written(plain)}. The two are "
+        f"shares of different variances: compare canonical correlations, and read a difference as "
+        f"a hint, not as a test. The forward R² says how much of the state's whole variance the "
+        f"concept explains; a low one is expected, since a state holds much else."
+    )
+    return Section("Log-posterior or posterior", text, tables=[table])
+
+
+def tables_section(answers: StateAnalyses) -> Section:
+    """Return the regression of each contrast on the leading held-out directions."""
+    rows = answers.tables.tidy()
+    rows = rows[rows["quantity"] == "coefficient"]
+    parts = rows["term"].str.removeprefix(f"{LOG_ODDS}:").str.rpartition(":")
+    frame = rows.assign(contrast=parts[0], coefficient=parts[2])
+    tables = [
+        Table(
+            f"Regression of {contrast}",
+            own[["coefficient", "estimate", "ci_low", "ci_high", "std_error", "p_value"]],
+        )
+        for contrast, own in frame.groupby("contrast", sort=False)
+    ]
+    joint = "\n".join(f"- {table.contrast}: {table.wald}" for table in answers.tables.tables)
+    text = (
+        f"Ordinary least squares of each log-odds (nats) on the held-out canonical directions of "
+        f"the state at {answers.headline}, in standard deviations; one row for each distinct "
+        f"context, weighted by its count, covariance {answers.tables.covariance}. Joint robust "
+        f"tests that all slopes are zero:\n\n{joint}"
+    )
+    return Section("Contrast by contrast", text, tables=tables)
+
+
+def methods_section(answers: StateAnalyses) -> Section:
+    """Return how the numbers came about."""
+    n = answers.fits[LOG_ODDS].backward
+    return Section(
+        "Methods",
+        f"Regressors are contrasts of the exact log-posterior (log-odds of each value against the "
+        f"first), never raw log-probabilities, whose normaliser is not linear. The posterior was "
+        f"computed by enumeration of the Pyro program, in log-space and float64.\n\n"
+        f"{n.n:,} contexts, {n.n_clusters:,} of them distinct. A distinct context is one unit: "
+        f"folds keep its repeats together and intervals are robust to them. Every R² and "
+        f"correlation is held out (five folds); the ridge penalty is tuned by folds inside the "
+        f"training folds. Intervals ({_level(answers)}) are those of cross-validated averages "
+        f"(Bayle et al. 2020, arXiv 2007.12671) by the delta method on sums over distinct "
+        f"contexts; they hold for maps fitted to this many contexts. A squared correlation that is "
+        f"negative means that training and test disagree in sign.\n\n"
+        f"The claim tested is that of Liu et al. (arXiv 2503.08980): f(x) ≈ A log p(c | x) + b "
+        f"with A invertible. It is an equivalence claim: it is supported when the lower ends of "
+        f"the intervals of the smallest ρ² and of R² both lie above {MARGIN}, and learned only if "
+        f"the model also exceeds its best control.",
+    )
