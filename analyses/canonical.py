@@ -17,9 +17,11 @@ from .intervals import (
     mean_squared_correlation,
     no_relation_p_value,
     squared_correlation,
+    standard_error,
 )
 from .results import Estimate, Row, result_frame
 from .ridge import DecomposedStates, States, as_decomposed, cross_fit, whitener
+from .training_influence import training_influence
 
 NO_STRENGTH = 1e-12
 
@@ -131,23 +133,45 @@ def correlate(
 ) -> CanonicalCorrelations:
     """Canonical correlations of decomposed states and checked contrasts (n, q)."""
     design = states.design
-    a, b = canonical_scores(states, Z)
-    pairs = [correlation_influence(a[:, i], b[:, i], design) for i in range(Z.shape[1])]
+    scores = canonical_scores(states, Z)
     directions = tuple(
-        squared_correlation(rho, psi, no_relation_p_value(a[:, i], b[:, i], design), design, level)
-        for i, (rho, psi) in enumerate(pairs)
+        squared_correlation(
+            scores.rho[i],
+            standard_error(scores.test[i], scores.training[i]),
+            no_relation_p_value(scores.a[:, i], scores.b[:, i], design),
+            design,
+            level,
+        )
+        for i in range(Z.shape[1])
     )
-    mean = mean_squared_correlation(
-        np.array([rho for rho, _ in pairs]), np.array([psi for _, psi in pairs]), design, level
-    )
+    mean = mean_squared_correlation(scores.rho, scores.test, scores.training, design, level)
     return CanonicalCorrelations(directions, directions[-1], mean, target, layer)
 
 
-def canonical_scores(states: DecomposedStates, Z: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Held-out canonical variates of F and of Z, each (n, q), strongest direction first.
+@dataclass(frozen=True, slots=True, eq=False)
+class CanonicalScores:
+    """Held-out canonical variates and their correlations, strongest direction first.
 
-    Both have mean 0 and variance 1 *in the training folds*. The sign of a direction is arbitrary in
-    each fold, the same for both of its scores.
+    Attributes
+    ----------
+    a, b
+        (n, q) variates of F and of Z, with mean 0 and variance 1 *in the training folds*. The sign
+        of a direction is arbitrary in each fold, the same for both.
+    rho
+        (q,) their correlations about zero, all folds together.
+    test, training
+        (q, n_clusters) influences on the correlations, as test rows and through the maps.
+    """
+
+    a: FloatArray
+    b: FloatArray
+    rho: FloatArray
+    test: FloatArray
+    training: FloatArray
+
+
+def canonical_scores(states: DecomposedStates, Z: FloatArray) -> CanonicalScores:
+    """Fit canonical directions on the training folds and correlate the variates of the test folds.
 
     Raises
     ------
@@ -161,15 +185,18 @@ def canonical_scores(states: DecomposedStates, Z: FloatArray) -> tuple[FloatArra
             "between them can be invertible."
         )
     fit = cross_fit(states, Z, whiten=True)
-    a, b = np.empty_like(Z), np.empty_like(Z)
+    a, b, rotations = np.empty_like(Z), np.empty_like(Z), []
     for k in range(design.n_folds):
         rows = design.folds == k
         D = _directions(fit.explained[k], whitener(Z, design, k))
         mass = float(design.weights[~rows].sum())
         b[rows] = (Z[rows] - fit.baseline[rows]) @ D
-        a[rows] = (fit.predicted[rows] - fit.baseline[rows]) @ D
-        a[rows] /= np.sqrt(np.diag(D.T @ fit.fitted[k] @ D) / mass)
-    return a, b
+        rotations.append(D / np.sqrt(np.diag(D.T @ fit.fitted[k] @ D) / mass))
+        a[rows] = (fit.predicted[rows] - fit.baseline[rows]) @ rotations[k]
+    rho, test, gradient = correlation_influence(a, b, design)
+    pull = training_influence(states, Z, fit, gradient, rotations)
+    training = np.array([design.cluster_sums(column) for column in pull.T])
+    return CanonicalScores(a, b, rho, test, training)
 
 
 def decoded_directions(states: DecomposedStates, Z: FloatArray) -> FloatArray:

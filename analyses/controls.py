@@ -22,9 +22,10 @@ from .designs import (
 )
 from .figures import forest_plot
 from .goodness import backward_share, squared_errors
-from .intervals import difference, explained_share
+from .intervals import SquaredErrors, difference, explained_share
 from .results import Estimate, Row, result_frame
 from .ridge import CrossFit, DecomposedStates, States, as_decomposed, cross_fit, decompose
+from .training_influence import training_influence
 
 SHUFFLED = "shuffled"
 
@@ -178,27 +179,31 @@ def compare_controls(
     fit = cross_fit(states, contrasts)
     fits = {name: cross_fit(rival, contrasts) for name, rival in rivals.items()}
     best = choose_best(fits)
-    chosen = np.empty_like(contrasts)
     joint = np.empty_like(contrasts)
     for name in set(best):
         folds = [k for k, choice in enumerate(best) if choice == name]
         penalties = {k: float(fits[name].penalties[k]) for k in folds}
         for k, part in joint_predictions(rivals[name], states, contrasts, penalties).items():
-            rows = design.folds == k
-            chosen[rows] = fits[name].predicted[rows]
-            joint[rows] = part
-    errors, spread = (part.sum(axis=1) for part in squared_errors(contrasts, fit))
-    best_errors = np.square(contrasts - chosen).sum(axis=1)
+            joint[design.folds == k] = part
     joint_errors = np.square(contrasts - joint).sum(axis=1)
+    model = squared_errors(states, contrasts, fit)
+    errors, spread = model.sse.sum(axis=1), model.sst.sum(axis=1)
+    parts = {name: squared_errors(rivals[name], contrasts, fits[name]) for name in rivals}
+    chosen = _best_errors(best, rivals, contrasts, fits, model)
+    best_errors = chosen.sse.sum(axis=1)
     return ControlComparison(
-        explained_share(errors, spread, design, level),
+        explained_share(model, design, level),
         _shuffled_share(states, contrasts, seed, level),
         tuple(
-            _control_fit(name, contrasts, rival, errors, design, level)
-            for name, rival in fits.items()
+            ControlFit(
+                name,
+                explained_share(part, design, level),
+                difference(part.sse.sum(axis=1) - errors, spread, design, level),
+            )
+            for name, part in parts.items()
         ),
         best,
-        explained_share(best_errors, spread, design, level),
+        explained_share(chosen, design, level),
         difference(best_errors - errors, spread, design, level),
         difference(best_errors - joint_errors, spread, design, level),
         target,
@@ -274,20 +279,23 @@ def _decomposed_controls(
     return rivals
 
 
-def _control_fit(
-    name: str,
+def _best_errors(
+    best: tuple[str, ...],
+    rivals: Mapping[str, DecomposedStates],
     Z: FloatArray,
-    fit: CrossFit,
-    model_errors: FloatArray,
-    design: Design,
-    level: float,
-) -> ControlFit:
-    errors, spread = (part.sum(axis=1) for part in squared_errors(Z, fit))
-    return ControlFit(
-        name,
-        explained_share(errors, spread, design, level),
-        difference(errors - model_errors, spread, design, level),
-    )
+    fits: Mapping[str, CrossFit],
+    model: SquaredErrors,
+) -> SquaredErrors:
+    """Put together the errors of the control that each fold chose; the means are the model's."""
+    sse, sse_training = np.zeros_like(Z), np.zeros_like(Z)
+    for name in dict.fromkeys(best):
+        design = rivals[name].design
+        own = np.isin(design.folds, [k for k, choice in enumerate(best) if choice == name])
+        residuals = np.where(own[:, None], Z - fits[name].predicted, 0.0)
+        sse += np.square(residuals)
+        gradient = -2.0 * design.weights[:, None] * residuals
+        sse_training += training_influence(rivals[name], Z, fits[name], gradient)
+    return SquaredErrors(sse, model.sst, sse_training, model.sst_training)
 
 
 def _shuffled_share(states: DecomposedStates, Z: FloatArray, seed: int, level: float) -> Estimate:

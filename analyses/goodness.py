@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from .designs import FloatArray, check_contrasts, check_level
 from .figures import forest_plot
-from .intervals import explained_share
+from .intervals import SquaredErrors, explained_share
 from .results import Estimate, Row, result_frame
 from .ridge import CrossFit, DecomposedStates, States, as_decomposed, cross_fit, decompose
+from .training_influence import baseline_influence, training_influence
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +113,14 @@ def goodness_of_fit(
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     design = states.design
     contrasts, labels = check_contrasts(Z, design.n, names)
-    sse, sst = squared_errors(contrasts, cross_fit(states, contrasts))
-    sse_forward, sst_forward = squared_errors(
-        states.F, cross_fit(decompose(contrasts, design), states.F)
-    )
+    backward = squared_errors(states, contrasts, cross_fit(states, contrasts))
+    given_contrasts = decompose(contrasts, design)
+    forward = squared_errors(given_contrasts, states.F, cross_fit(given_contrasts, states.F))
     return GoodnessOfFit(
-        explained_share(sse_forward.sum(axis=1), sst_forward.sum(axis=1), design, level),
-        explained_share(sse.sum(axis=1), sst.sum(axis=1), design, level),
+        explained_share(forward, design, level),
+        explained_share(backward, design, level),
         tuple(
-            (label, explained_share(sse[:, i], sst[:, i], design, level))
+            (label, explained_share(backward.column(i), design, level))
             for i, label in enumerate(labels)
         ),
         target,
@@ -153,10 +153,17 @@ def decoded_contrasts(
 
 def backward_share(states: DecomposedStates, Z: FloatArray, level: float) -> Estimate:
     """R²(Z|F) overall, for checked contrasts (n, q)."""
-    sse, sst = squared_errors(Z, cross_fit(states, Z))
-    return explained_share(sse.sum(axis=1), sst.sum(axis=1), states.design, level)
+    errors = squared_errors(states, Z, cross_fit(states, Z))
+    return explained_share(errors, states.design, level)
 
 
-def squared_errors(Y: FloatArray, fit: CrossFit) -> tuple[FloatArray, FloatArray]:
-    """Squared held-out errors (n, t) of the fit and of its training-fold means."""
-    return np.square(Y - fit.predicted), np.square(Y - fit.baseline)
+def squared_errors(states: DecomposedStates, Y: FloatArray, fit: CrossFit) -> SquaredErrors:
+    """Squared held-out errors of a fit of Y (n, t), and how each row moves them by training."""
+    weights = states.design.weights[:, None]
+    residuals, deviations = Y - fit.predicted, Y - fit.baseline
+    return SquaredErrors(
+        np.square(residuals),
+        np.square(deviations),
+        training_influence(states, Y, fit, -2.0 * weights * residuals),
+        baseline_influence(states, Y, fit, -2.0 * weights * deviations),
+    )

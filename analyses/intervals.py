@@ -9,6 +9,7 @@ freedom (Cameron and Miller 2015, https://doi.org/10.3368/jhr.50.2.317).
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -19,31 +20,69 @@ from .results import Estimate
 Scale = Callable[[float], float]
 
 
-def standard_error(influence: FloatArray) -> float:
-    """Return the standard error of an estimate with these influences (n_clusters,) of clusters."""
-    n_clusters = len(influence)
-    return math.sqrt(n_clusters / (n_clusters - 1) * float(influence @ influence))
+@dataclass(frozen=True, slots=True, eq=False)
+class SquaredErrors:
+    """Held-out squared errors of a map and of the training-fold means, for t targets.
+
+    Attributes
+    ----------
+    sse, sst
+        (n, t) squared errors of the map and of the means.
+    sse_training, sst_training
+        (n, t) derivatives of their weighted sums by the weight of each row, through training.
+    """
+
+    sse: FloatArray
+    sst: FloatArray
+    sse_training: FloatArray
+    sst_training: FloatArray
+
+    def column(self, i: int) -> "SquaredErrors":
+        """Keep target ``i`` alone."""
+        parts = (self.sse, self.sst, self.sse_training, self.sst_training)
+        return SquaredErrors(*(part[:, [i]] for part in parts))
 
 
-def explained_share(sse: FloatArray, sst: FloatArray, design: Design, level: float) -> Estimate:
+def standard_error(test: FloatArray, training: FloatArray | None = None) -> float:
+    """Return the standard error of an estimate from the influences of its clusters.
+
+    Parameters
+    ----------
+    test
+        (n_clusters,) influence as test rows, summing to zero.
+    training
+        (n_clusters,) influence through the maps of the other folds; see `training_influence`.
+    """
+    n_clusters = len(test)
+    variance = float(test @ test)
+    if training is not None:
+        variance += min(float(training @ training), variance)
+    return math.sqrt(n_clusters / (n_clusters - 1) * variance)
+
+
+def explained_share(errors: SquaredErrors, design: Design, level: float) -> Estimate:
     """R² = 1 − SSE/SST with its interval on the log(1 − R²) scale; p-value of R² ≤ 0, one-sided.
 
     Parameters
     ----------
-    sse, sst
-        (n,) squared held-out errors of the map, and of the training-fold mean.
+    errors
+        Of all targets that are taken together.
     design
         Weights and clusters.
     level
         Confidence level.
     """
-    errors, totals = design.cluster_sums(sse), design.cluster_sums(sst)
-    ratio = float(errors.sum() / totals.sum())
+    sse, sst, sse_training, sst_training = (
+        design.cluster_sums(part.sum(axis=1))
+        for part in (errors.sse, errors.sst, errors.sse_training, errors.sst_training)
+    )
+    ratio = float(sse.sum() / sst.sum())
     if ratio == 0.0:
         return _fixed(1.0, design, level, p_value=0.0)
-    error = standard_error(errors / errors.sum() - totals / totals.sum())
-    student = stats.t(design.n_clusters - 1)
-    p_value = float(student.cdf(_studentised(math.log(ratio), error)))
+    error = standard_error(
+        sse / sse.sum() - sst / sst.sum(), sse_training / sse.sum() - sst_training / sst.sum()
+    )
+    p_value = float(stats.t.cdf(_studentised(math.log(ratio), error), design.n_clusters - 1))
     return _estimate(
         math.log(ratio),
         error,
@@ -77,27 +116,31 @@ def difference(gain: FloatArray, sst: FloatArray, design: Design, level: float) 
     return _estimate(value, error, design, level, scale=float, slope=1.0, p_value=p_value)
 
 
-def correlation_influence(a: FloatArray, b: FloatArray, design: Design) -> tuple[float, FloatArray]:
-    """Correlation of two held-out scores about zero, and its influence by cluster.
+def correlation_influence(
+    a: FloatArray, b: FloatArray, design: Design
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Correlations of held-out scores about zero, their influences, and how the scores move them.
 
     Parameters
     ----------
     a, b
-        (n,) scores centred by the means of their training folds.
+        (n, q) scores centred by the means of their training folds, correlated column by column.
     design
         Weights and clusters.
 
     Returns
     -------
-    rho, influence
-        The correlation, and (n_clusters,) influences on it (Devlin et al. 1975,
-        https://doi.org/10.1093/biomet/62.3.531).
+    rho, influence, gradient
+        The (q,) correlations; (q, n_clusters) influences of the clusters as test rows (Devlin et
+        al. 1975, https://doi.org/10.1093/biomet/62.3.531); (n, q) derivatives by the scores ``a``.
     """
-    total = float(design.weights.sum())
-    a = a / math.sqrt(float(design.weights @ a**2) / total)
-    b = b / math.sqrt(float(design.weights @ b**2) / total)
-    rho = float(design.weights @ (a * b)) / total
-    return rho, design.cluster_sums(a * b - rho * (a**2 + b**2) / 2.0) / total
+    mass = design.weights / design.weights.sum()
+    size = np.sqrt(mass @ a**2)
+    a, b = a / size, b / np.sqrt(mass @ b**2)
+    rho = mass @ (a * b)
+    terms = (a * b - rho * (a**2 + b**2) / 2.0) / design.weights.sum()
+    influence = np.array([design.cluster_sums(column) for column in terms.T])
+    return rho, influence, mass[:, None] * (b - rho * a) / size
 
 
 def signed_square(rho: float) -> float:
@@ -139,15 +182,15 @@ def no_relation_p_value(a: FloatArray, b: FloatArray, design: Design) -> float:
 
 
 def squared_correlation(
-    rho: float, influence: FloatArray, p_value: float, design: Design, level: float
+    rho: float, error: float, p_value: float, design: Design, level: float
 ) -> Estimate:
-    """Sign-preserving square of a correlation, its interval on Fisher's z."""
+    """Sign-preserving square of a correlation with this standard error, interval on Fisher's z."""
     room = 1.0 - rho**2
     if room <= np.finfo(np.float64).eps:
         return _fixed(signed_square(rho), design, level, p_value)
     return _estimate(
         math.atanh(rho),
-        standard_error(influence) / room,
+        error / room,
         design,
         level,
         scale=lambda z: signed_square(math.tanh(z)),
@@ -157,7 +200,7 @@ def squared_correlation(
 
 
 def mean_squared_correlation(
-    rho: FloatArray, influence: FloatArray, design: Design, level: float
+    rho: FloatArray, test: FloatArray, training: FloatArray, design: Design, level: float
 ) -> Estimate:
     """Mean of the signed squares of correlations (q,), influences (q, n_clusters); no test.
 
@@ -167,10 +210,11 @@ def mean_squared_correlation(
     room = 1.0 - mean
     if room <= np.finfo(np.float64).eps:
         return _fixed(mean, design, level, p_value=math.nan)
-    combined = (2.0 * np.abs(rho)) @ influence / len(rho)
+    slopes = 2.0 * np.abs(rho) / len(rho)
+    error = standard_error(slopes @ test, slopes @ training)
     return _estimate(
         math.log(room),
-        standard_error(combined) / room,
+        error / room,
         design,
         level,
         scale=lambda log_room: 1.0 - math.exp(log_room),

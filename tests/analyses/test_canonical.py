@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+
 from concept_ppl.analyses import RESULT_COLUMNS, canonical_correlations, decompose_states
 from concept_ppl.analyses.canonical import canonical_scores
 from concept_ppl.analyses.intervals import (
@@ -9,9 +11,8 @@ from concept_ppl.analyses.intervals import (
     no_relation_p_value,
     signed_square,
     squared_correlation,
+    standard_error,
 )
-from matplotlib.figure import Figure
-
 from concept_ppl.errors import InputError
 
 
@@ -60,6 +61,16 @@ def test_the_one_sided_test_of_the_smallest_direction_keeps_its_size():
     assert rejections <= 21
 
 
+def test_intervals_of_noise_cover_zero():
+    hits = np.zeros(2, dtype=int)
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        fit = canonical_correlations(rng.normal(size=(100, 6)), rng.normal(size=(100, 2)))
+        hits += [d.ci_low <= 0 <= d.ci_high for d in fit.directions]
+    # Binomial(150, .92): fewer than 122 with probability 1e-5; given the maps alone it is 118.
+    assert hits.min() >= 122
+
+
 def covered(replications, n):
     hits = np.zeros(2, dtype=int)
     for seed in range(replications):
@@ -85,17 +96,18 @@ def test_standard_error_is_that_of_the_jackknife_over_clusters():
     states = decompose_states(F, clusters=np.arange(400) % 100)
     scores = canonical_scores(states, Z)
     rows = states.design.clusters
-    for a, b in zip(scores[0].T, scores[1].T, strict=True):
-        rho, influence = correlation_influence(a, b, states.design)
+    for i, (a, b) in enumerate(zip(scores.a.T, scores.b.T, strict=True)):
         left_out = []
         for g in range(100):
             kept = rows != g
             left_out.append(a[kept] @ b[kept] / np.sqrt((a[kept] @ a[kept]) * (b[kept] @ b[kept])))
         jackknife = np.sqrt(99 / 100 * np.sum((left_out - np.mean(left_out)) ** 2))
-        estimate = squared_correlation(
-            rho, influence, no_relation_p_value(a, b, states.design), states.design, 0.95
-        )
-        assert estimate.std_error == pytest.approx(2 * abs(rho) * jackknife, rel=0.03)
+        assert standard_error(scores.test[i]) == pytest.approx(jackknife, rel=0.03)
+        # With a relation, rows move the statistic through the maps next to nothing.
+        both = standard_error(scores.test[i], scores.training[i])
+        assert both == pytest.approx(standard_error(scores.test[i]), rel=0.05)
+        reported = canonical_correlations(states, Z).directions[i]
+        assert reported.std_error == pytest.approx(2 * abs(scores.rho[i]) * both, rel=1e-10)
 
 
 def test_repeated_contexts_do_not_shrink_intervals():
@@ -139,9 +151,10 @@ def test_a_negative_held_out_correlation_never_looks_like_a_fit():
     a = np.random.default_rng(0).normal(size=50)
     states = decompose_states(a[:, None])
     b = -a + 0.3 * np.sin(np.arange(50))
-    rho, influence = correlation_influence(a, b, states.design)
+    rho, influence, _ = correlation_influence(a[:, None], b[:, None], states.design)
+    p_value = no_relation_p_value(a, b, states.design)
     estimate = squared_correlation(
-        rho, influence, no_relation_p_value(a, b, states.design), states.design, 0.95
+        rho[0], standard_error(influence[0]), p_value, states.design, 0.95
     )
     assert estimate.ci_low < estimate.estimate < estimate.ci_high < 0
     assert estimate.p_value > 0.999

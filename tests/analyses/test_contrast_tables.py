@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from concept_ppl.analyses import RESULT_COLUMNS, contrast_tables, decompose_states
-from concept_ppl.analyses.canonical import decoded_directions
 from matplotlib.figure import Figure
 
+from concept_ppl.analyses import RESULT_COLUMNS, contrast_tables, decompose_states
+from concept_ppl.analyses.canonical import decoded_directions
 from concept_ppl.errors import InputError
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+
 from concept_ppl.analyses import (
     RESULT_COLUMNS,
     compare_controls,
@@ -12,8 +14,6 @@ from concept_ppl.analyses import (
 )
 from concept_ppl.analyses.blocks import CONTROL_FACTORS, joint_predictions
 from concept_ppl.analyses.ridge import PENALTIES, cross_fit, decompose
-from matplotlib.figure import Figure
-
 from concept_ppl.errors import InputError
 
 
@@ -77,7 +77,9 @@ def test_difference_and_increment_recover_the_planted_shares():
     assert result.controls[0].share.estimate == pytest.approx(0.5, abs=0.06)
     in_sample = Z - F @ np.linalg.lstsq(F, Z, rcond=None)[0]
     assert result.model.estimate == pytest.approx(1 - in_sample.var() / Z.var(), abs=0.05)
-    assert result.difference.ci_low < -0.25 < result.difference.ci_high
+    shared = Z - control @ np.linalg.lstsq(control, Z, rcond=None)[0]
+    gap = (shared.var() - in_sample.var()) / Z.var()
+    assert result.difference.estimate == pytest.approx(gap, abs=0.05)
     assert result.increment.ci_low < 0.25 < result.increment.ci_high
     assert result.shuffled.ci_low < 0.01
     assert result.increment.p_value < 1e-6

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from concept_ppl.analyses.folds import cluster_folds
 
+from concept_ppl.analyses.folds import cluster_folds
 from concept_ppl.errors import InputError
 
 

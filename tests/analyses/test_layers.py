@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+
 from concept_ppl.analyses import (
     RESULT_COLUMNS,
     benjamini_hochberg,
@@ -11,8 +13,6 @@ from concept_ppl.analyses import (
     layer_curve,
     result_frame,
 )
-from matplotlib.figure import Figure
-
 from concept_ppl.errors import InputError
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from concept_ppl.analyses import benjamini_hochberg, holm
 
+from concept_ppl.analyses import benjamini_hochberg, holm
 from concept_ppl.errors import InputError
 
 P = [0.01, 0.04, 0.03, 0.5]

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+
 from concept_ppl.analyses import decompose_states
 from concept_ppl.analyses.designs import Design
 from concept_ppl.analyses.ridge import PENALTIES, cross_fit
-
 from concept_ppl.errors import InputError
 
 
