@@ -85,7 +85,8 @@ def extract(
     Raises
     ------
     InputError
-        If a site is unknown, a row is no text, is too long for the model, or has no token at all.
+        If a site is unknown, a row is no text, is too long for the model, has no token at all or
+        one without an embedding.
     LanguageModelError
         If a state is NaN or infinite; the message names site and row.
     """
@@ -97,7 +98,7 @@ def extract(
     prefix = language_model.prefix if bos else None
     tokenizer = language_model.tokenizer
     rows = tokenize(tokenizer, texts, prefix=prefix, leading_space=leading_space)
-    _check_lengths(language_model, rows)
+    _check_contexts(language_model, rows)
     distinct = _without_repetition(rows)
     n_distinct = len(distinct.contexts)
     states = {
@@ -130,9 +131,15 @@ def extract(
     )
 
 
-def _check_lengths(language_model: LanguageModel, rows: Sequence[Context]) -> None:
-    limit = language_model.anatomy.max_tokens
+def _check_contexts(language_model: LanguageModel, rows: Sequence[Context]) -> None:
+    limit, n_embeddings = language_model.anatomy.max_tokens, language_model.n_embeddings
     for row, context in enumerate(rows):
+        if max(context) >= n_embeddings:
+            token = language_model.tokenizer.convert_ids_to_tokens(max(context))
+            raise InputError(
+                f"Row {row} (counted from 0) has the token {token!r}, for which "
+                f"{language_model.name} has no embedding; leave the row out."
+            )
         if limit is not None and len(context) > limit:
             raise InputError(
                 f"Row {row} (counted from 0) has {len(context)} tokens, and {language_model.name} "

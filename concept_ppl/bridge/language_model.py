@@ -64,6 +64,11 @@ class LanguageModel:
         return self.anatomy.width
 
     @property
+    def n_embeddings(self) -> int:
+        """Number of token ids that the model has an embedding for."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @property
     def sites(self) -> tuple[str, ...]:
         """Every site, in the order in which the model computes them, controls last."""
         return sites_of(self.n_blocks)
@@ -164,8 +169,8 @@ def digest_of_weights(model: Any) -> str:
 
 
 def _check_vocabulary(language_model: LanguageModel) -> None:
-    n_embeddings = int(language_model.model.get_input_embeddings().weight.shape[0])
-    n_tokens = max(language_model.tokenizer.get_vocab().values(), default=-1) + 1
+    """Refuse a foreign tokenizer; a token added later, for padding say, may have no embedding."""
+    n_embeddings, n_tokens = language_model.n_embeddings, int(language_model.tokenizer.vocab_size)
     if n_tokens > n_embeddings:
         raise LanguageModelError(
             f"{language_model.name}: the tokenizer has {n_tokens} tokens but the model has only "
@@ -177,8 +182,7 @@ def _check_vocabulary(language_model: LanguageModel) -> None:
 def _check_sites(language_model: LanguageModel) -> None:
     """Compare the sites with the model's logits, and a padded row with the same row alone."""
     anatomy, name = language_model.anatomy, language_model.name
-    n_embeddings = int(language_model.model.get_input_embeddings().weight.shape[0])
-    token_ids = (torch.arange(10).reshape(2, 5) * 7919 + 1) % n_embeddings
+    token_ids = (torch.arange(10).reshape(2, 5) * 7919 + 1) % language_model.n_embeddings
     token_ids = token_ids.to(language_model.device)
     mask = torch.ones_like(token_ids)
     mask[1, 3:] = 0

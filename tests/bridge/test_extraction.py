@@ -149,6 +149,16 @@ def test_pooled_sites_are_bags_of_the_contexts_own_tokens(
         assert_allclose(states["embedding.mean"][row], mean, rtol=1e-4, atol=1e-5)
 
 
+def test_a_prefix_that_also_means_unknown_stays_out_of_the_bag() -> None:
+    tokenizer = word_tokenizer(bos_token="<|im_start|>", unk_token="<|endoftext|>")
+    language_model = wrap_language_model(small_model("llama"), tokenizer)
+    assert language_model.prefix == tokenizer.unk_token_id
+    bag = extract(language_model, ["", "cat"], sites="embedding.sum")["embedding.sum"]
+    vectors = language_model.model.get_input_embeddings().weight.detach().numpy()
+    assert not bag[0].any()
+    assert_array_equal(bag[1], vectors[tokenizer.convert_tokens_to_ids("cat")])
+
+
 def test_a_bag_of_tokens_knows_no_order(language_model: LanguageModel) -> None:
     states = extract(language_model, ["the cat sat", "sat the cat"], sites="all")
     assert_allclose(*states["embedding.sum"], rtol=1e-5, atol=1e-6)

@@ -168,10 +168,18 @@ def test_a_model_without_unembedding_is_refused(folder: Path) -> None:
 
 
 def test_a_tokenizer_of_another_model_is_refused() -> None:
+    model = small_model("llama")
+    model.resize_token_embeddings(10)
+    with pytest.raises(LanguageModelError, match="do not belong together"):
+        wrap_language_model(model, word_tokenizer())
+
+
+def test_an_added_token_without_embedding_is_named_where_it_is_used() -> None:
     tokenizer = word_tokenizer()
     tokenizer.add_tokens([f"word{number}" for number in range(30)])
-    with pytest.raises(LanguageModelError, match="do not belong together"):
-        wrap_language_model(small_model("llama"), tokenizer)
+    language_model = wrap_language_model(small_model("llama"), tokenizer)
+    with pytest.raises(InputError, match=r"Row 1 .* token 'word29'"):
+        extract(language_model, ["cat", "the word29"], sites="embedding")
 
 
 def test_a_model_whose_logits_are_something_else_is_refused() -> None:
