@@ -147,8 +147,8 @@ def compare_controls(
     intervals are those of paired cluster sums. For [control, F] each block has its own penalty.
 
     States that add nothing cost a little: the increment of pure noise is slightly negative, so that
-    its interval lay above 0 in none of 200 samples and below 0 in 24% (n = 300, d = 30, 4 columns of
-    control). Read an increment below 0 as "nothing added".
+    its interval lay above 0 in none of 200 samples and below 0 in 24% (n = 300, d = 30, 4 columns
+    of control). Read an increment below 0 as "nothing added".
 
     Parameters
     ----------
