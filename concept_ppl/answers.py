@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from concept_ppl.contraction import Leaf, combine
-from concept_ppl.logspace import logsumexp, normalise
+from concept_ppl.logspace import by_row, logsumexp, normalise
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def p_log_p(weights: Tensor, log_weights: Tensor) -> Tensor:
 
 def answer_from_table(names: tuple[str, ...], log_table: Tensor, *, joint: bool) -> Answer:
     """Answer from log p(c, x) over all reported concepts, shape (n, *sizes)."""
-    flat = log_table.reshape(len(log_table), -1)
+    flat = by_row(log_table)
     log_posterior = normalise(flat, 1)
     state = Leaf(names, log_posterior.reshape(log_table.shape), batched=True)
     return Answer(

@@ -18,7 +18,7 @@ from concept_ppl.contexts import Contexts
 from concept_ppl.contraction import Leaf, align, contract
 from concept_ppl.evidence import joint_evidence
 from concept_ppl.factors import FactorGraph
-from concept_ppl.logspace import expectation, logsumexp, normalise
+from concept_ppl.logspace import by_row, expectation, logsumexp, normalise
 
 MAX_MATRIX = 2**22
 """Largest (joint values × concept values) matrix of the marginal product; then axes are summed."""
@@ -179,4 +179,4 @@ def _full_joint(graph: FactorGraph, prior: DensePrior, log_scope: Tensor) -> Ten
     ratio = (log_scope - finite).reshape(shape)
     everything = contract(leaves, graph.sizes, names)
     total = everything + align(prior.scope, ratio, names, batched=True)
-    return normalise(total.reshape(len(log_scope), -1), 1)
+    return normalise(by_row(total), 1)

@@ -16,7 +16,7 @@ from concept_ppl.contexts import Contexts
 from concept_ppl.contraction import Leaf, align, combine, contract, downward, upward
 from concept_ppl.evidence import evidence_leaves
 from concept_ppl.factors import FactorGraph
-from concept_ppl.logspace import expectation
+from concept_ppl.logspace import by_row, expectation
 from concept_ppl.plans import evidence_scopes, evidence_tree
 
 
@@ -57,7 +57,7 @@ def answer_by_elimination(
         table = align(leaf.scope, leaf.table, leaf.scope, leaf.batched)
         shift = finite.reshape(-1, *[1] * len(leaf.scope))
         belief = Leaf(leaf.scope, (table + rest.table - shift).expand(n, *table.shape[1:]), True)
-        entropy = entropy - expectation(belief.table, table).reshape(n, -1).sum(1)
+        entropy = entropy - by_row(expectation(belief.table, table)).sum(1)
         for name in leaf.scope:
             if name not in marginals:
                 marginals[name] = combine([belief], (name,)).table

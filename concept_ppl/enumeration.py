@@ -67,20 +67,24 @@ class GivenValues(Messenger):  # type: ignore[misc]
     def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__()
         self.values = {name: torch.as_tensor(value) for name, value in values.items()}
+        self.used: set[str] = set()
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         if msg["name"] in self.values and not msg["is_observed"] and not is_enumerable(msg["fn"]):
+            self.used.add(msg["name"])
             msg["value"], msg["done"] = self.values[msg["name"]], True
 
     def _pyro_param(self, msg: dict[str, Any]) -> None:
         if msg["name"] in self.values:
+            self.used.add(msg["name"])
             msg["value"], msg["done"] = self.values[msg["name"]], True
 
 
 def require_answerable(msg: dict[str, Any]) -> None:
     """Refuse a latent site that has no finite support, naming it and the remedy."""
     name, fn = msg["name"], msg["fn"]
-    if msg["scale"] != 1.0 or msg["mask"] is not None:
+    is_masked = msg["mask"] is not None or type(fn).__name__ == "MaskedDistribution"
+    if msg["scale"] != 1.0 or is_masked:
         raise ModelError(f"site '{name}' is scaled or masked; an exact posterior needs it plain.")
     if msg["is_observed"]:
         if role(name) != "concept":
@@ -98,6 +102,16 @@ def require_answerable(msg: dict[str, Any]) -> None:
         f"continuous site '{name}' ({kind}) has no value; give one: values={{'{name}': …}} in "
         f"Python, -p {name}=… on the command line."
     )
+
+
+def observed_log_prob(msg: dict[str, Any]) -> Tensor:
+    """Return the log-probability of what the program itself observes, shape of the batch."""
+    if is_enumerable(msg["fn"]) and not msg["fn"].event_shape:
+        value = torch.as_tensor(msg["value"]).long().unsqueeze(-1)
+        table = log_table(msg["fn"])
+        return table.gather(-1, value.expand(*table.shape[:-1], 1)).squeeze(-1)
+    log_prob: Tensor = msg["fn"].log_prob(msg["value"])
+    return log_prob.to(torch.float64)
 
 
 def plates_of(msg: dict[str, Any]) -> list[Any]:
@@ -178,14 +192,9 @@ class Enumeration(Messenger):  # type: ignore[misc]
         return TracedSite(msg["name"], kind, table, parents, plate_name, size, in_markov)
 
     def _observed(self, msg: dict[str, Any]) -> TracedSite:
-        log_prob = msg["fn"].log_prob(msg["value"])
         plate = self._plate(msg)
-        if is_enumerable(msg["fn"]) and not msg["fn"].event_shape:
-            value = torch.as_tensor(msg["value"]).long().unsqueeze(-1)
-            table = log_table(msg["fn"])
-            log_prob = table.gather(-1, value.expand(*table.shape[:-1], 1)).squeeze(-1)
         table, parents = self._name_dimensions(
-            msg["name"], log_prob.to(torch.float64), plate, n_values_dims=0
+            msg["name"], observed_log_prob(msg), plate, n_values_dims=0
         )
         size = plate.size if plate is not None else 1
         if plate is not None:
@@ -269,8 +278,11 @@ class Enumeration(Messenger):  # type: ignore[misc]
     def _allocate(self, msg: dict[str, Any]) -> int:
         """Return the rightmost dimension whose owner is out of scope at this site."""
         scope = msg["infer"].get("_markov_scope")
+        is_token = role(msg["name"]) != "concept"
         dim = -1 - self.n_plates
         while dim in self.owners and self._is_live(self.owners[dim], scope):
+            if is_token and role(self.owners[dim].site) != "concept":
+                break  # nothing may depend on a token, so all of them share one dimension
             dim -= 1
         if -dim > MAX_DIMS:
             raise ModelError(
@@ -300,6 +312,7 @@ class Assignment(Messenger):  # type: ignore[misc]
     indices: dict[str, Tensor] = field(default_factory=dict)
     tables: dict[str, Tensor] = field(default_factory=dict)
     plates: dict[str, Any] = field(default_factory=dict)
+    observed: dict[str, Tensor] = field(default_factory=dict)
     n_plates: int = 0
 
     def __post_init__(self) -> None:
@@ -316,6 +329,7 @@ class Assignment(Messenger):  # type: ignore[misc]
             return
         require_answerable(msg)
         if msg["is_observed"]:
+            self.observed[msg["name"]] = observed_log_prob(msg).detach().sum()
             return
         name, values = msg["name"], support(msg["fn"])
         self.tables[name] = log_table(msg["fn"]).detach()
@@ -327,9 +341,9 @@ class Assignment(Messenger):  # type: ignore[misc]
 
 
 def run(model: Any, n_tokens: int, *handlers: Messenger) -> None:
-    """Run the program under the handlers without touching global state."""
+    """Run the program under the handlers, the first asked first, without touching global state."""
     store = pyro.get_param_store()
     with torch.random.fork_rng(devices=[]), store.scope(store.get_state()):
-        for handler in reversed(handlers):
+        for handler in handlers:  # the innermost sees a statement first
             model = handler(model)
         model(n_tokens)

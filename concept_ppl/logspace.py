@@ -1,9 +1,23 @@
 """Sums of probabilities in log-space in which a zero is −inf, stays −inf, and never becomes NaN."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+
+def log(probabilities: Tensor) -> Tensor:
+    """Return the logarithm; a zero gives −inf with gradient zero, so that it stays a zero."""
+    if not probabilities.requires_grad:
+        return probabilities.log()
+    is_zero = probabilities == 0
+    return torch.where(is_zero, 1.0, probabilities).log().masked_fill(is_zero, -torch.inf)
+
+
+def by_row(table: Tensor) -> Tensor:
+    """Flatten all but the first dimension, also where that is empty."""
+    return table.reshape(len(table), math.prod(table.shape[1:]))
 
 
 def logsumexp(values: Tensor, dim: int | Sequence[int], *, keepdim: bool = False) -> Tensor:

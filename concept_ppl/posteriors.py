@@ -14,7 +14,7 @@ from concept_ppl.answers import Answer, Wanted
 from concept_ppl.contexts import Contexts, as_contexts
 from concept_ppl.dense import DensePrior, answer_dense, dense_prior
 from concept_ppl.elimination import answer_by_elimination
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, ModelError
 from concept_ppl.evidence import require_tokens
 from concept_ppl.factors import Concept, FactorGraph
 from concept_ppl.plans import Plan, chain_of, make_plan
@@ -170,12 +170,18 @@ def posterior(
     wanted = Wanted(joint, filtered, smoothed)
     known = {name: torch.as_tensor(index).long() for name, index in (given or {}).items()}
     distinct, inverse = batch.unique() if not known else (batch, np.arange(len(batch)))
-    answers, order, graph = [], [], None
-    done = 0
+    answers: list[Answer] = []
+    order: list[Rows] = []
+    graph, done = None, 0
     for graph, rows in _graphs(model, distinct, values, device, dtype):
-        _require_known_concepts(graph, known, len(batch))
+        _require_known_concepts(graph, known, batch.lengths)
         part = {name: index[torch.from_numpy(rows)] for name, index in known.items()}
         for answer in _answers(graph, distinct.take(rows), part, wanted, engine, memory):
+            if answers and list(answer.log_marginals) != list(answers[0].log_marginals):
+                raise ModelError(
+                    f"model {graph.name} has other concepts at other lengths; loop with "
+                    f"pyro.markov, or answer contexts of one length at a time."
+                )
             answers.append(answer)
             done += len(answer.log_evidence)
             if progress is not None:
@@ -230,6 +236,8 @@ def _answers(
         memory=memory,
         kept_positions=by_position,
     )
+    if graph.moving and plan.engine != "sequence" and wanted.smoothed:
+        raise InputError("engine 'elimination' does not smooth moving concepts; use engine='auto'.")
     answer = _engine(graph, plan)
     for start in range(0, max(len(contexts), 1), plan.chunk):
         part = contexts.slice(start, min(start + plan.chunk, len(contexts)))
@@ -281,7 +289,8 @@ def _add_positions(
         answer.running_evidence = at_each.log_evidence
 
 
-def _require_known_concepts(graph: FactorGraph, given: Mapping[str, Tensor], n: int) -> None:
+def _require_known_concepts(graph: FactorGraph, given: Mapping[str, Tensor], lengths: Rows) -> None:
+    n = len(lengths)
     for name, index in given.items():
         if name not in graph.sizes:
             names = ", ".join(graph.sizes)
@@ -292,6 +301,16 @@ def _require_known_concepts(graph: FactorGraph, given: Mapping[str, Tensor], n: 
         if bool((index >= graph.sizes[name]).any()):
             row = int((index >= graph.sizes[name]).nonzero()[0])
             raise InputError(f"given['{name}'], row {row}: value {int(index[row])} does not exist.")
+        position = max(
+            (steps.index(name) for steps in graph.moving.values() if name in steps), default=0
+        )
+        beyond = (index >= 0).numpy(force=True) & (position >= np.maximum(lengths, 1))
+        if beyond.any():
+            row = int(np.flatnonzero(beyond)[0])
+            raise InputError(
+                f"given['{name}'], row {row}: the context has {lengths[row]} tokens, so '{name}' "
+                f"lies behind its end; give -1 there."
+            )
 
 
 def _assemble(

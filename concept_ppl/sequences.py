@@ -21,7 +21,7 @@ from concept_ppl.contexts import Contexts
 from concept_ppl.contraction import Leaf, align, combine, contract
 from concept_ppl.evidence import observed, token_rows
 from concept_ppl.factors import Emission, Factor, FactorGraph
-from concept_ppl.logspace import logsumexp, normalise
+from concept_ppl.logspace import by_row, logsumexp, normalise
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,11 @@ def unroll(graph: FactorGraph) -> Chain:
         steps.append(Step(tuple(by_step[t]), emission, present, (*present, *older)))
     static = graph.static
     start = contract(static_leaves, graph.sizes, static) if static_leaves else None
-    table = start if start is not None else torch.zeros(1, dtype=graph.dtype, device=graph.device)
+    table = (
+        start
+        if start is not None
+        else torch.zeros([1] * (1 + len(static)), dtype=graph.dtype, device=graph.device)
+    )
     return Chain(Leaf(static, table, batched=True), tuple(steps), reported)
 
 
@@ -116,7 +120,7 @@ def answer_sequences(
     if wanted.filtered:
         tables = [normalise_rows(table) for table in kept]
         answer.filtered = _by_position(graph, chain, tables, contexts, order)
-        totals = [logsumexp(table.reshape(len(table), -1), 1) for table in kept]
+        totals = [logsumexp(by_row(table), 1) for table in kept]
         answer.running_evidence = _in_token_order(totals, contexts, order)
     if wanted.smoothed:
         tables = _smooth(graph, chain, ordered, known, kept)
@@ -126,7 +130,7 @@ def answer_sequences(
 
 def normalise_rows(table: Tensor) -> Tensor:
     """Normalise each context's table over all its states."""
-    return normalise(table.reshape(len(table), -1), 1).reshape(table.shape)
+    return normalise(by_row(table), 1).reshape(table.shape)
 
 
 def _forward(

@@ -14,7 +14,7 @@ from pyro.distributions.distribution import COERCIONS
 from torch import Tensor
 from torch.distributions.utils import probs_to_logits
 
-from concept_ppl.logspace import normalise
+from concept_ppl.logspace import log, normalise
 
 ROW_SUM_TOLERANCE = 1e-5
 
@@ -72,7 +72,7 @@ def _parameter(distribution: Any) -> tuple[str, Tensor]:
         return "probs", probs
     if probs is None:
         return "logits", logits
-    is_binary = not isinstance(owner, dist.Categorical)
+    is_binary = not isinstance(owner, torch.distributions.Categorical)
     computed = probs_to_logits(_without_expanded(probs)[0], is_binary=is_binary)
     return ("probs", probs) if _same(computed, logits) else ("logits", logits)
 
@@ -85,7 +85,7 @@ def _same(computed: Tensor, expanded: Tensor) -> bool:
 def _categorical(distribution: Any, dtype: torch.dtype) -> Tensor:
     name, value = _parameter(distribution)
     narrow, sizes = _without_expanded(value)
-    log_weights = narrow.to(dtype).log() if name == "probs" else narrow.to(dtype)
+    log_weights = log(narrow.to(dtype)) if name == "probs" else narrow.to(dtype)
     # Torch has normalised already; only a table of lower precision needs it again in float64.
     if name == "probs" or narrow.dtype != dtype:
         log_weights = normalise(log_weights, -1)
@@ -114,7 +114,9 @@ def _log_failure_and_success(distribution: Any, dtype: torch.dtype) -> tuple[Ten
     name, value = _parameter(distribution)
     value = value.to(dtype)
     if name == "probs":
-        return torch.log1p(-value), value.log()
+        is_one = value == 1
+        log_no = torch.log1p(-torch.where(is_one, 0.0, value)).masked_fill(is_one, -torch.inf)
+        return log_no, log(value)
     return -torch.nn.functional.softplus(value), -torch.nn.functional.softplus(-value)
 
 

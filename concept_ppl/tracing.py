@@ -77,9 +77,19 @@ def compile_model(
         enumeration = Enumeration(first.n_plates, row_sums)
         with _explaining(name, "fails when its sites are enumerated"):
             run(model, n_tokens, given, enumeration)
+        _require_used(name, given)
         graph = _assemble(model, name, n_tokens, enumeration)
         graph = checked(graph, model, given, first, generator)
     return graph.to(device, dtype)
+
+
+def _require_used(name: str, given: GivenValues) -> None:
+    unknown = sorted(set(given.values) - given.used)
+    if unknown:
+        raise ModelError(
+            f"model {name} has no continuous site and no parameter named '{unknown[0]}'; leave "
+            f"out its value."
+        )
 
 
 @contextmanager
@@ -102,7 +112,11 @@ def _explaining(name: str, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.line]
-        own = [f for f in frames if not re.search(r"site-packages|concept_ppl/\w+\.py", f.filename)]
+        own = [
+            f
+            for f in frames
+            if not re.search(r"site-packages|contextlib\.py|concept_ppl/\w+\.py", f.filename)
+        ]
         where = f" at line {own[-1].lineno} ({own[-1].line})" if own else ""
         text = str(error).strip().splitlines()
         reason = text[0].rstrip(".") if text else type(error).__name__
@@ -111,7 +125,8 @@ def _explaining(name: str, what: str) -> Iterator[None]:
                 f"model {name}: control flow{where} depends on the value of a concept, which is "
                 f"enumerated; choose between tables with Vindex or torch.where instead."
             ) from error
-        raise ModelError(f"model {name} {what}{where}: {reason}.") from error
+        hint = "; index tables with Vindex(TABLE)[a, b]" if "enumerated" in what else ""
+        raise ModelError(f"model {name} {what}{where}: {reason}{hint}.") from error
 
 
 def _is_control_flow(error: Exception) -> bool:
@@ -166,7 +181,7 @@ def _assemble(model: Model, name: str, n_tokens: int, enumeration: Enumeration) 
         concepts=concepts,
         moving=moving,
         priors=tuple(priors),
-        emissions=_emissions(tokens, n_tokens, {base: moving[base] for base in local}),
+        emissions=_emissions(tokens, n_tokens, moving),
         next_tokens=next_tokens,
         token_labels=tuple(token_labels) if token_labels is not None else None,
     )
@@ -267,15 +282,15 @@ def _steps(sites: Iterable[TracedSite], n_tokens: int) -> dict[str, tuple[str, .
 
 
 def _emissions(
-    tokens: list[TracedSite], n_tokens: int, local: Mapping[str, tuple[str, ...]]
+    tokens: list[TracedSite], n_tokens: int, moving: Mapping[str, tuple[str, ...]]
 ) -> tuple[Emission, ...]:
     if tokens[0].name == "x":
         (site,) = tokens
-        if not any(parent in local for parent in site.parents):
+        if not moving:
             return (Emission(0, n_tokens, site.parents, TokenTable(site.table)),)
         shared = [TokenTable(table[None]) for table in site.table]
         scopes = [
-            tuple(local[p][t] if p in local else p for p in site.parents) for t in range(n_tokens)
+            tuple(moving[p][t] if p in moving else p for p in site.parents) for t in range(n_tokens)
         ]
         pairs = zip(scopes, shared * (n_tokens // len(shared)), strict=True)
         return tuple(Emission(t, t + 1, scope, table) for t, (scope, table) in enumerate(pairs))

@@ -73,20 +73,30 @@ def _first_disagreement(graph: FactorGraph, check: Assignment, length: int) -> s
     if unknown:
         return unknown[0]
     for factor in graph.priors:
-        own = factor.scope[-1] if factor.scope else ""
-        if own not in index:
+        if factor.site in check.observed:
+            site, parents, written = factor.site, factor.scope, check.observed[factor.site]
+        elif factor.scope and factor.scope[-1] in index:
+            site, member = _site_and_member(factor.scope[-1], check)
+            parents, written = factor.scope[:-1], _row(check.tables[site], member)
+        else:
             continue
-        site, member = _site_and_member(own, check)
-        row = factor.table.detach()[tuple(index[parent] for parent in factor.scope[:-1])]
-        if not _close(row, _row(check.tables[site], member)):
+        if not _agrees(factor.table, parents, index, written):
             return site
     for name, factor in graph.next_tokens.items():
         site, member = _site_and_member(name, check)
         parents = graph.at_length(factor.scope, length)
-        row = factor.table.detach()[tuple(index[parent] for parent in parents)]
-        if not _close(row, _row(check.tables[site], member)):
+        if not _agrees(factor.table, parents, index, _row(check.tables[site], member)):
             return site
     return _first_token_disagreement(graph, check, index, length)
+
+
+def _agrees(
+    table: Tensor, parents: tuple[str, ...], index: Mapping[str, int], written: Tensor
+) -> bool:
+    """Whether the program as written has all these parents and says what the table says."""
+    if any(parent not in index for parent in parents):
+        return False
+    return _close(table.detach()[tuple(index[parent] for parent in parents)], written)
 
 
 def _first_token_disagreement(
@@ -100,10 +110,12 @@ def _first_token_disagreement(
     for emission in graph.emissions:
         if emission.start >= n_tokens:
             break
+        site = "x" if "x" in written else f"x_{emission.start}"
+        if any(parent not in index for parent in emission.scope):
+            return site
         parents = tuple(index[parent] for parent in emission.scope)
         every: tuple[slice | int, ...] = (slice(None), *parents)
         rows = emission.tokens.table.detach()[every]
-        site = "x" if "x" in written else f"x_{emission.start}"
         own = check.tables[site]
         if site == "x" and emission.stop - emission.start == 1:
             own = own[min(emission.start, own.shape[0] - 1)]
