@@ -1,11 +1,48 @@
 """Is what a next-token predictor has learned an invertible affine function of the log-posterior?"""
 
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Installed, models/ and analyses/ lie inside this package. In a checkout they lie beside it, and
 # Python started at its root finds this folder first.
 if not (Path(__file__).parent / "models").is_dir():
     __path__.append(str(Path(__file__).parents[1]))
 
+if TYPE_CHECKING:
+    from concept_ppl.bridge import extract, load_language_model
+    from concept_ppl.generative import load_model
+    from concept_ppl.posteriors import posterior
+    from concept_ppl.queries import predictive
+    from concept_ppl.simulation import simulate
+    from concept_ppl.tracing import compile_model
+
 __version__ = version("concept-ppl")
+
+__all__ = [
+    "compile_model",
+    "extract",
+    "load_language_model",
+    "load_model",
+    "posterior",
+    "predictive",
+    "simulate",
+]
+
+_HOME = {
+    "compile_model": "tracing",
+    "extract": "bridge",
+    "load_language_model": "bridge",
+    "load_model": "generative",
+    "posterior": "posteriors",
+    "predictive": "queries",
+    "simulate": "simulation",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public function when it is first asked for: torch and transformers take seconds."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'concept_ppl' has no attribute '{name}'")
+    return getattr(import_module(f"concept_ppl.{_HOME[name]}"), name)

@@ -55,3 +55,21 @@ def expectation(log_weights: Tensor, values: Tensor) -> Tensor:
     weights = log_weights.exp()
     is_zero = weights == 0
     return weights * torch.where(is_zero, torch.zeros_like(values), values)
+
+
+def log_matmul(log_weights: Tensor, log_table: Tensor) -> Tensor:
+    """Return log Σ_s exp(log_weights[n, s]) exp(log_table[s, k]), shape (n, k), right in the tails.
+
+    A matrix product of probabilities underflows where the result is below about 1e-300 (1e-30 in
+    float32). Only the rows that hold such an entry are summed again in log-space.
+    """
+    product = log_weights.exp() @ log_table.exp()
+    floor = torch.finfo(product.dtype).tiny * 1e8
+    is_tiny = product < floor
+    result = product.clamp_min(floor).log()
+    if not bool(is_tiny.any()):
+        return result
+    rows = is_tiny.any(1).nonzero().squeeze(1)
+    columns = is_tiny.any(0).nonzero().squeeze(1)
+    exact = torch.stack([logsumexp(log_weights[rows] + log_table[:, k], 1) for k in columns], 1)
+    return result.index_put((rows.unsqueeze(1), columns.unsqueeze(0)), exact)

@@ -173,7 +173,7 @@ def posterior(
     answers: list[Answer] = []
     order: list[Rows] = []
     graph, done = None, 0
-    for graph, rows in _graphs(model, distinct, values, device, dtype):
+    for graph, rows in graphs_for(model, distinct, values, device, dtype):
         _require_known_concepts(graph, known, batch.lengths)
         part = {name: index[torch.from_numpy(rows)] for name, index in known.items()}
         for answer in _answers(graph, distinct.take(rows), part, wanted, engine, memory):
@@ -194,7 +194,7 @@ def posterior(
     return result
 
 
-def _graphs(
+def graphs_for(
     model: Model | FactorGraph,
     contexts: Contexts,
     values: Mapping[str, Any] | None,
