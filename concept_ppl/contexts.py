@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ class Contexts:
         """Length of the longest context, 0 if there is none."""
         return int(self.lengths.max(initial=0))
 
-    @property
+    @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """Where each context starts in ``tokens``, shape (n_contexts,)."""
         ends: NDArray[np.int64] = np.cumsum(self.lengths)
@@ -67,6 +68,8 @@ class Contexts:
 
     def take(self, rows: NDArray[np.int64]) -> "Contexts":
         """Return the contexts of the given rows, in that order."""
+        if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):
+            return self
         return Contexts(self.tokens[self.token_positions(rows)], self.lengths[rows])
 
     def token_positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -75,8 +78,10 @@ class Contexts:
 
     def slice(self, start: int, stop: int) -> "Contexts":
         """Return the contexts of rows ``start`` up to ``stop``, without copying a token."""
-        offsets = np.append(self.offsets, len(self.tokens))
-        return Contexts(self.tokens[offsets[start] : offsets[stop]], self.lengths[start:stop])
+        first, end = (
+            int(self.offsets[row]) if row < len(self) else len(self.tokens) for row in (start, stop)
+        )
+        return Contexts(self.tokens[first:end], self.lengths[start:stop])
 
     def prefixes(self) -> "Contexts":
         """Return each context's prefixes of lengths 0, 1, …, one context after the other."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from concept_ppl.answers import Answer, Wanted, p_log_p
+from concept_ppl.answers import Answer, Wanted
 from concept_ppl.contexts import Contexts
 from concept_ppl.contraction import Leaf, align, contract
-from concept_ppl.evidence import joint_evidence
+from concept_ppl.evidence import joint_evidence, prefix_evidence
 from concept_ppl.factors import FactorGraph
-from concept_ppl.logspace import by_row, expectation, logsumexp, normalise
+from concept_ppl.logspace import by_row, expectation, log_product, logsumexp, normalise
 
 MAX_MATRIX = 2**22
 """Largest (joint values × concept values) matrix of the marginal product; then axes are summed."""
@@ -117,48 +117,55 @@ def answer_dense(
     wanted: Wanted,
 ) -> Answer:
     """Answer a chunk of contexts."""
-    log_likelihood = joint_evidence(graph, prior.scope, contexts, given)
-    return answer_rows(graph, prior, log_likelihood + prior.log_prior, joint=wanted.joint)
+    log_table = joint_evidence(graph, prior.scope, contexts, given)
+    answer = answer_rows(graph, prior, _plus_prior(log_table, prior), joint=wanted.joint)
+    if wanted.filtered:
+        prefixes = prefix_evidence(graph, prior.scope, contexts, given)
+        at_each = answer_rows(graph, prior, _plus_prior(prefixes, prior), joint=False)
+        answer.filtered = at_each.log_marginals
+        answer.running_evidence = at_each.log_evidence
+    return answer
+
+
+def _plus_prior(log_likelihood: Tensor, prior: DensePrior) -> Tensor:
+    if log_likelihood.requires_grad or prior.log_prior.requires_grad:
+        return log_likelihood + prior.log_prior
+    return log_likelihood.add_(prior.log_prior)
 
 
 def answer_rows(graph: FactorGraph, prior: DensePrior, log_table: Tensor, *, joint: bool) -> Answer:
-    """Answer from rows of log p(s, x), shape (n, Π S)."""
-    log_evidence = logsumexp(log_table, 1)
-    offset = torch.where(torch.isneginf(log_evidence), 0.0, log_evidence)
-    log_scope = log_table - offset.unsqueeze(1)
-    weights = log_scope.exp()
-    entropy = -p_log_p(weights, log_scope)
+    """Answer from rows of log p(s, x), shape (n, Π S), which may be overwritten.
+
+    Few passes over the table, because at small scopes they and not the token rows take the time.
+    """
+    peak = log_table.detach().amax(1, keepdim=True)
+    peak = torch.where(torch.isneginf(peak), 0.0, peak)
+    shifted = log_table - peak if log_table.requires_grad else log_table.sub_(peak)
+    weights = shifted.exp()
+    total = weights.sum(1)
+    is_possible = total > 0
+    mass = torch.where(is_possible, total, 1.0)
+    log_mass = mass.log()
+    log_evidence = torch.where(is_possible, log_mass + peak.squeeze(1), -torch.inf)
+    entropy = log_mass - torch.linalg.vecdot(weights, _finite(shifted)) / mass
     if prior.rest_entropy is not None:
-        entropy = entropy + weights @ prior.rest_entropy
-    if prior.conditional is None:
-        marginals = {name: _sum_axes(graph, prior, log_scope, name) for name in prior.scope}
+        entropy = entropy + weights @ prior.rest_entropy / mass
+    if prior.conditional is None or prior.log_conditional is None:
+        marginals = {name: _sum_axes(graph, prior, shifted, name) for name in prior.scope}
+        marginals = {name: table - log_mass.unsqueeze(1) for name, table in marginals.items()}
     else:
-        stacked = _log_marginals(weights, log_scope, prior)
+        stacked = log_product(weights, shifted, prior.conditional, prior.log_conditional)
+        stacked = stacked - log_mass.unsqueeze(1)
         marginals = {name: stacked[:, columns] for name, columns in prior.columns.items()}
-    log_joint = _full_joint(graph, prior, log_scope) if joint else None
+    log_joint = _full_joint(graph, prior, shifted - log_mass.unsqueeze(1)) if joint else None
     return Answer(log_evidence, entropy.clamp_min(0), marginals, log_joint)
 
 
-def _log_marginals(weights: Tensor, log_scope: Tensor, prior: DensePrior) -> Tensor:
-    """Return log Σ_s p(c_i | s) p(s | x), shape (n, Σ K_i), right in the tails.
-
-    The matrix product underflows where a concept value is less likely than about 1e-290 (1e-30 in
-    float32). Only those contexts are summed again in log-space.
-    """
-    assert prior.conditional is not None
-    assert prior.log_conditional is not None
-    marginals = weights @ prior.conditional
-    floor = torch.finfo(weights.dtype).tiny * 1e8
-    is_tiny = marginals < floor
-    result = marginals.clamp_min(floor).log()
-    if not bool(is_tiny.any()):
-        return result
-    rows = is_tiny.any(1).nonzero().squeeze(1)
-    columns = is_tiny.any(0).nonzero().squeeze(1)
-    exact = torch.stack(
-        [logsumexp(log_scope[rows] + prior.log_conditional[:, k], 1) for k in columns], 1
-    )
-    return result.index_put((rows.unsqueeze(1), columns.unsqueeze(0)), exact)
+def _finite(log_weights: Tensor) -> Tensor:
+    """Keep 0 · (−inf) from becoming NaN, also in gradients."""
+    if log_weights.requires_grad or bool(torch.isneginf(log_weights.amin())):
+        return log_weights.clamp_min(torch.finfo(log_weights.dtype).min)
+    return log_weights
 
 
 def _sum_axes(graph: FactorGraph, prior: DensePrior, log_scope: Tensor, name: str) -> Tensor:

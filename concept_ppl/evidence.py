@@ -4,6 +4,7 @@ Where all positions share one scope, the log-likelihood of a context is the sum 
 of a (vocabulary, Π parents) table: an embedding bag, which runs at memory bandwidth.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,6 +16,7 @@ from concept_ppl.contexts import UNOBSERVED, Contexts
 from concept_ppl.contraction import Leaf, align
 from concept_ppl.errors import InputError
 from concept_ppl.factors import Emission, FactorGraph
+from concept_ppl.logspace import by_row
 
 
 def evidence_leaves(
@@ -74,11 +76,12 @@ def _bag(graph: FactorGraph, emission: Emission, contexts: Contexts) -> Tensor:
     )
 
 
-def token_rows(emission: Emission, tokens: Tensor) -> Tensor:
+def token_rows(emission: Emission, tokens: Tensor, position: int = 0) -> Tensor:
     """Return log p(token | parents) at one position, 0 where unobserved, shape (n, Π parents)."""
     rows = emission.tokens.rows
     tokens = tokens.to(rows.device)
-    picked = rows.index_select(0, tokens.clamp_min(0))
+    first = position * emission.tokens.table.shape[-1] if emission.tokens.varies else 0
+    picked = rows.index_select(0, tokens.clamp_min(0) + first)
     return picked.masked_fill((tokens == UNOBSERVED).unsqueeze(-1), 0.0)
 
 
@@ -87,16 +90,46 @@ def joint_evidence(
 ) -> Tensor:
     """Return log p(x | scope) as one table, shape (n_contexts, Π scope); it may be written to."""
     leaves = evidence_leaves(graph, contexts, given)
-    n_joint = 1
-    for name in scope:
-        n_joint *= graph.sizes[name]
-    shape = (len(contexts), *(graph.sizes[name] for name in scope))
     if len(leaves) == 1 and leaves[0].scope == scope:
-        return leaves[0].table.reshape(len(contexts), n_joint)
+        return by_row(leaves[0].table)
+    shape = (len(contexts), *(graph.sizes[name] for name in scope))
     total = torch.zeros(shape, dtype=graph.dtype, device=graph.device)
     for leaf in leaves:
         total = total + align(leaf.scope, leaf.table, scope, batched=True)
-    return total.reshape(len(contexts), n_joint)
+    return by_row(total)
+
+
+def prefix_evidence(
+    graph: FactorGraph, scope: tuple[str, ...], contexts: Contexts, given: Mapping[str, Tensor]
+) -> Tensor:
+    """Return log p(x_{≤t} | scope) at every position, shape (sum of lengths, Π scope).
+
+    One running sum over the positions of each context, in the order of ``contexts.tokens``.
+    """
+    columns = torch.from_numpy(contexts.padded(graph.n_tokens)[:, : contexts.longest])
+    by_position = []
+    for emission in graph.emissions:
+        for t in range(emission.start, min(emission.stop, contexts.longest)):
+            rows = token_rows(emission, columns[:, t], t)
+            rows = rows.reshape(-1, *(graph.sizes[name] for name in emission.scope))
+            by_position.append(_spread(graph, emission.scope, rows, scope))
+    known = [observed(graph, name, index) for name, index in given.items()]
+    start = sum(_spread(graph, leaf.scope, leaf.table, scope) for leaf in known)
+    if not by_position:
+        return torch.zeros(0, math.prod(graph.sizes[name] for name in scope), dtype=graph.dtype)
+    running = torch.stack(by_position, 1).cumsum(1)
+    if known:
+        running = running + torch.as_tensor(start).unsqueeze(1)
+    is_own = torch.arange(running.shape[1]) < torch.from_numpy(contexts.lengths).unsqueeze(1)
+    return running[is_own.to(running.device)]
+
+
+def _spread(
+    graph: FactorGraph, own: tuple[str, ...], table: Tensor, scope: tuple[str, ...]
+) -> Tensor:
+    """Lay a batched table out over a larger scope, shape (n, Π scope)."""
+    sizes = [graph.sizes[name] for name in scope]
+    return by_row(align(own, table, scope, batched=True).expand(-1, *sizes))
 
 
 def require_tokens(graph: FactorGraph, contexts: Contexts) -> None:

@@ -57,13 +57,20 @@ def expectation(log_weights: Tensor, values: Tensor) -> Tensor:
     return weights * torch.where(is_zero, torch.zeros_like(values), values)
 
 
-def log_matmul(log_weights: Tensor, log_table: Tensor) -> Tensor:
-    """Return log Σ_s exp(log_weights[n, s]) exp(log_table[s, k]), shape (n, k), right in the tails.
+def log_product(weights: Tensor, log_weights: Tensor, matrix: Tensor, log_matrix: Tensor) -> Tensor:
+    """Return log(weights @ matrix), shape (n, k), right in the tails.
 
-    A matrix product of probabilities underflows where the result is below about 1e-300 (1e-30 in
-    float32). Only the rows that hold such an entry are summed again in log-space.
+    The matrix product underflows where the result is below about 1e-300 (1e-30 in float32). Only
+    the rows and columns that hold such an entry are summed again in log-space.
+
+    Parameters
+    ----------
+    weights, log_weights : Tensor, shape (n, s)
+        At most 1, and their logarithms.
+    matrix, log_matrix : Tensor, shape (s, k)
+        Likewise.
     """
-    product = log_weights.exp() @ log_table.exp()
+    product = weights @ matrix
     floor = torch.finfo(product.dtype).tiny * 1e8
     is_tiny = product < floor
     result = product.clamp_min(floor).log()
@@ -71,5 +78,5 @@ def log_matmul(log_weights: Tensor, log_table: Tensor) -> Tensor:
         return result
     rows = is_tiny.any(1).nonzero().squeeze(1)
     columns = is_tiny.any(0).nonzero().squeeze(1)
-    exact = torch.stack([logsumexp(log_weights[rows] + log_table[:, k], 1) for k in columns], 1)
+    exact = torch.stack([logsumexp(log_weights[rows] + log_matrix[:, k], 1) for k in columns], 1)
     return result.index_put((rows.unsqueeze(1), columns.unsqueeze(0)), exact)

@@ -280,7 +280,7 @@ def _add_positions(
         answer.smoothed = {
             name: table[repeats.to(table.device)] for name, table in answer.log_marginals.items()
         }
-    if wanted.filtered:
+    if wanted.filtered and not answer.filtered:
         prefixes = contexts.prefixes()
         own = np.flatnonzero(prefixes.lengths > 0)
         known = {name: index[repeats] for name, index in given.items()}
@@ -319,7 +319,8 @@ def _assemble(
     """Put the chunks together and repeat the distinct contexts' answers in the caller's order."""
     rows = torch.from_numpy(place)
     is_identity = np.array_equal(place, np.arange(len(place)))
-    tokens = torch.from_numpy(contexts.token_positions(place))
+    has_positions = bool(answers[0].filtered or answers[0].smoothed)
+    tokens = torch.from_numpy(contexts.token_positions(place)) if has_positions else rows
 
     def arrange(pieces: list[Tensor], index: Tensor) -> Tensor:
         whole = pieces[0] if len(pieces) == 1 else torch.cat(pieces)

@@ -14,7 +14,7 @@ from concept_ppl.contraction import Leaf, combine, contract, contraction_tree, t
 from concept_ppl.elimination import all_leaves
 from concept_ppl.errors import InputError
 from concept_ppl.factors import FactorGraph
-from concept_ppl.logspace import expectation, log_matmul, normalise
+from concept_ppl.logspace import expectation, log_product, normalise
 from concept_ppl.posteriors import graphs_for, posterior
 from concept_ppl.tracing import Model
 
@@ -59,7 +59,8 @@ def predictive(
             same = np.flatnonzero(part.lengths == length)
             scope, table = _next_table(graph, site, int(length))
             weights = _log_weights(graph, part.take(same), scope, int(length))
-            pieces.append(log_matmul(weights, table.reshape(weights.shape[1], -1)))
+            logs = table.reshape(weights.shape[1], -1)
+            pieces.append(log_product(weights.exp(), weights, logs.exp(), logs))
             rows.append(own[same])
     order = torch.from_numpy(np.argsort(np.concatenate(rows)))
     stacked = torch.cat(pieces)
