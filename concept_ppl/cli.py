@@ -118,10 +118,10 @@ def simulate(
     from concept_ppl.outputs import new_file
     from concept_ppl.simulation import simulate as draw
 
-    program, values = _load(model, parameter)
+    program = _load(model, parameter)
     _require_device(device)
     with new_file(output, force=force) as path, stage("simulate"):
-        draw(program, n, lengths=_lengths(lengths), seed=seed, values=values).to_parquet(path)
+        draw(program, n, lengths=_lengths(lengths), seed=seed).to_parquet(path)
 
 
 @app.command()
@@ -141,7 +141,7 @@ def posterior(
     from concept_ppl.outputs import new_file
     from concept_ppl.posteriors import posterior as answer
 
-    program, values = _load(model, parameter)
+    program = _load(model, parameter)
     del seed  # nothing here is drawn at random
     _, contexts = read_tokens(tokens)
     with new_file(output, force=force) as path:
@@ -150,7 +150,6 @@ def posterior(
                 program,
                 contexts,
                 joint=joint,
-                values=values,
                 memory=memory,
                 device=_require_device(device),
                 progress=progress,
@@ -270,11 +269,11 @@ def language(
     typer.echo(str(page))
 
 
-def _load(model: str, parameters: list[str]) -> tuple[Callable[[int], object], dict[str, object]]:
+def _load(model: str, parameters: list[str]) -> Callable[[int], object]:
     from concept_ppl.generative import load_model, parse_parameter
 
     with stage("load the model"):
-        return load_model(model, dict(parse_parameter(text) for text in parameters))
+        return load_model(model, **dict(parse_parameter(text) for text in parameters))
 
 
 def _lengths(text: str) -> int | tuple[int, int] | None:

@@ -66,6 +66,16 @@ class Contexts:
             raise InputError(f"contexts must have two dimensions, not {array.ndim}.")
         return cls(array.reshape(-1), np.full(array.shape[0], array.shape[1], np.int64))
 
+    @classmethod
+    def concatenate(cls, batches: Sequence["Contexts"]) -> "Contexts":
+        """Return all batches one after the other."""
+        if len(batches) == 1:
+            return batches[0]
+        return cls(
+            np.concatenate([batch.tokens for batch in batches]),
+            np.concatenate([batch.lengths for batch in batches]),
+        )
+
     def take(self, rows: NDArray[np.int64]) -> "Contexts":
         """Return the contexts of the given rows, in that order."""
         if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):

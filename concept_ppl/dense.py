@@ -163,6 +163,8 @@ def answer_rows(graph: FactorGraph, prior: DensePrior, log_table: Tensor, *, joi
 
 def _finite(log_weights: Tensor) -> Tensor:
     """Keep 0 · (−inf) from becoming NaN, also in gradients."""
+    if log_weights.numel() == 0:
+        return log_weights
     if log_weights.requires_grad or bool(torch.isneginf(log_weights.amin())):
         return log_weights.clamp_min(torch.finfo(log_weights.dtype).min)
     return log_weights

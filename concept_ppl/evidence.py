@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
@@ -132,27 +133,33 @@ def _spread(
     return by_row(align(own, table, scope, batched=True).expand(-1, *sizes))
 
 
-def require_tokens(graph: FactorGraph, contexts: Contexts) -> None:
-    """Refuse tokens outside the vocabulary and contexts longer than the graph, by row."""
+def require_tokens(
+    graph: FactorGraph, contexts: Contexts, rows: NDArray[np.int64] | None = None
+) -> None:
+    """Refuse tokens outside the vocabulary and lengths that the graph does not answer, by row.
+
+    ``rows`` are the numbers by which the caller knows the contexts.
+    """
+    numbers = np.arange(len(contexts)) if rows is None else rows
     outside = (contexts.tokens >= graph.vocabulary_size) | (contexts.tokens < UNOBSERVED)
     if outside.any():
         position = int(np.argmax(outside))
-        row = int(np.searchsorted(np.cumsum(contexts.lengths), position, side="right"))
+        row = numbers[np.searchsorted(np.cumsum(contexts.lengths), position, side="right")]
         raise InputError(
             f"row {row}: token {contexts.tokens[position]} is outside the vocabulary of model "
             f"{graph.name}, 0 to {graph.vocabulary_size - 1}."
         )
     if contexts.longest > graph.n_tokens:
-        row = int(np.argmax(contexts.lengths))
+        row = numbers[np.argmax(contexts.lengths)]
         raise InputError(
             f"row {row} has {contexts.longest} tokens, but model {graph.name} was compiled for "
             f"{graph.n_tokens}; compile it with n_tokens={contexts.longest}."
         )
-    is_other = contexts.lengths != graph.n_tokens
+    is_other = np.maximum(contexts.lengths, 1) != graph.n_tokens
     if is_other.any() and not graph.prefix_consistent:
-        row = int(np.argmax(is_other))
+        first = int(np.argmax(is_other))
         raise InputError(
-            f"row {row} has {contexts.lengths[row]} tokens, but model {graph.name} means something "
-            f"else at other lengths than the {graph.n_tokens} it was compiled for; pass the model "
-            f"itself, which is then compiled once for each length."
+            f"row {numbers[first]} has {contexts.lengths[first]} tokens, but model {graph.name} "
+            f"means something else at other lengths than the {graph.n_tokens} it was compiled for; "
+            f"pass the model itself, which is then compiled once for each length."
         )

@@ -140,17 +140,17 @@ class FactorGraph:
     prefix_consistent: bool = True
     _cache: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    @cached_property
     def sizes(self) -> dict[str, int]:
         """Number of values of each concept."""
         return {name: concept.size for name, concept in self.concepts.items()}
 
-    @property
+    @cached_property
     def n_joint(self) -> int:
         """Number of joint values C of the concepts."""
         return math.prod(self.sizes.values())
 
-    @property
+    @cached_property
     def reported(self) -> dict[str, Concept]:
         """What a posterior speaks of: static concepts, and moving ones under their base name."""
         first_step = {steps[0]: base for base, steps in self.moving.items()}
@@ -167,7 +167,7 @@ class FactorGraph:
             self.moving[name][max(length, 1) - 1] if name in self.moving else name for name in scope
         )
 
-    @property
+    @cached_property
     def static(self) -> tuple[str, ...]:
         """The concepts that do not move within the context."""
         steps = {step for sites in self.moving.values() for step in sites}

@@ -12,7 +12,7 @@ import inspect
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,10 +40,8 @@ def _first_line(path: Path) -> str:
     return docstring.partition("\n")[0]
 
 
-def load_model(
-    source: str | Path, parameters: Mapping[str, Any] | None = None
-) -> tuple[Model, dict[str, Any]]:
-    """Load a model by zoo name or file, and say which parameters are values of its sites.
+def load_model(source: str | Path, **parameters: Any) -> Model:
+    """Load a model by zoo name or file.
 
     Parameters
     ----------
@@ -55,10 +53,9 @@ def load_model(
 
     Returns
     -------
-    model
-        A Pyro function of the number of tokens.
-    values
-        The parameters that are values of sites, for ``values=``.
+    Model
+        A Pyro function of the number of tokens; its attribute ``values`` holds the parameters that
+        are values of sites, and is used wherever the model is compiled.
 
     Raises
     ------
@@ -76,7 +73,8 @@ def load_model(
     if not file.is_file():
         raise ModelError(f"model file {file} does not exist.")
     module = _execute(file)
-    return _pick(module, file, name, dict(parameters or {}))
+    model, values = _pick(module, file, name, parameters)
+    return _prepared(model, name or file.stem, values)
 
 
 def _execute(file: Path) -> ModuleType:
@@ -115,7 +113,7 @@ def _pick(
         wanted = name or "model(n_tokens) or build(**parameters)"
         raise ModelError(f"model file {file} defines no function {wanted}.")
     if (name or chosen.__name__) != "build":
-        return _named(chosen, name or file.stem), parameters
+        return chosen, parameters
     arguments = inspect.signature(chosen).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in arguments.values())
     own = {key: value for key, value in parameters.items() if takes_all or key in arguments}
@@ -124,7 +122,7 @@ def _pick(
     if not_numbers:
         known = ", ".join(arguments)
         raise ModelError(f"{file.stem} has no parameter '{not_numbers[0]}'; it takes: {known}.")
-    return _named(_build(chosen, own, file), file.stem), values
+    return _build(chosen, own, file), values
 
 
 def _is_numeric(value: Any) -> bool:
@@ -151,10 +149,12 @@ def _build(build: Callable[..., Any], arguments: dict[str, Any], file: Path) -> 
     return model  # type: ignore[no-any-return]
 
 
-def _named(model: Model, name: str) -> Model:
-    """Let messages speak of the file instead of the inner function ``model``."""
+def _prepared(model: Model, name: str, values: dict[str, Any]) -> Model:
+    """Let messages speak of the file instead of the inner function ``model``; keep the values."""
     if getattr(model, "__name__", "model") == "model":
         model.__name__ = name
+    if values:
+        model.values = values  # type: ignore[attr-defined]
     return model
 
 

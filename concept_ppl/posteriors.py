@@ -20,7 +20,7 @@ from concept_ppl.factors import Concept, FactorGraph
 from concept_ppl.plans import Plan, chain_of, make_plan
 from concept_ppl.posterior_tables import log_odds
 from concept_ppl.sequences import answer_sequences
-from concept_ppl.tracing import Model, compile_model
+from concept_ppl.tracing import Model, compile_lengths
 
 Rows = NDArray[np.int64]
 
@@ -169,29 +169,35 @@ def posterior(
     batch = as_contexts(contexts)
     wanted = Wanted(joint, filtered, smoothed)
     known = {name: torch.as_tensor(index).long() for name, index in (given or {}).items()}
-    distinct, inverse = batch.unique() if not known else (batch, np.arange(len(batch)))
     answers: list[Answer] = []
-    order: list[Rows] = []
-    graph, done = None, 0
-    for graph, rows in graphs_for(model, distinct, values, device, dtype):
+    answered: list[Contexts] = []
+    place = np.empty(len(batch), np.int64)
+    n_distinct = done = 0
+    for graph, rows in graphs_for(model, batch, values, device, dtype):
         _require_known_concepts(graph, known, batch.lengths)
-        part = {name: index[torch.from_numpy(rows)] for name, index in known.items()}
-        for answer in _answers(graph, distinct.take(rows), part, wanted, engine, memory):
-            if answers and list(answer.log_marginals) != list(answers[0].log_marginals):
-                raise ModelError(
-                    f"model {graph.name} has other concepts at other lengths; loop with "
-                    f"pyro.markov, or answer contexts of one length at a time."
-                )
+        part = batch.take(rows)
+        distinct, inverse = part.unique() if not known else (part, np.arange(len(part)))
+        own = {name: index[torch.from_numpy(rows)] for name, index in known.items()}
+        for answer in _answers(graph, distinct, own, wanted, engine, memory):
+            _require_same_concepts(graph, answers, answer)
             answers.append(answer)
-            done += len(answer.log_evidence)
+            done += len(answer.log_evidence) * len(part) // max(len(distinct), 1)
             if progress is not None:
-                progress(done, len(distinct))
-        order.append(rows)
-    assert graph is not None
-    place = np.argsort(np.concatenate(order))[inverse]
-    result = _assemble(graph, answers, distinct.take(np.concatenate(order)), place)
+                progress(done, len(batch))
+        place[rows] = n_distinct + inverse
+        answered.append(distinct)
+        n_distinct += len(distinct)
+    result = _assemble(graph, answers, Contexts.concatenate(answered), place)
     _require_possible(result, impossible)
     return result
+
+
+def _require_same_concepts(graph: FactorGraph, answers: list[Answer], answer: Answer) -> None:
+    if answers and list(answer.log_marginals) != list(answers[0].log_marginals):
+        raise ModelError(
+            f"model {graph.name} has other concepts at other lengths; loop with pyro.markov, or "
+            f"answer contexts of one length at a time."
+        )
 
 
 def graphs_for(
@@ -202,21 +208,14 @@ def graphs_for(
     dtype: torch.dtype,
 ) -> Iterator[tuple[FactorGraph, Rows]]:
     """Yield a graph and the rows it answers: one for all, or one per length where they differ."""
-    everything = np.arange(len(contexts))
     if isinstance(model, FactorGraph):
         require_tokens(model, contexts)
-        yield model, everything
+        yield model, np.arange(len(contexts))
         return
-    graph = compile_model(model, contexts.longest, values=values, device=device, dtype=dtype)
-    if graph.prefix_consistent:
-        require_tokens(graph, contexts)
-        yield graph, everything
-        return
-    for length in np.unique(contexts.lengths):
-        rows = np.flatnonzero(contexts.lengths == length)
-        own = compile_model(model, int(length), values=values, device=device, dtype=dtype)
-        require_tokens(own, contexts.take(rows))
-        yield own, rows
+    options = {"values": values, "device": device, "dtype": dtype}
+    for graph, rows in compile_lengths(model, contexts.lengths, **options):
+        require_tokens(graph, contexts.take(rows), rows)
+        yield graph, rows
 
 
 def _answers(

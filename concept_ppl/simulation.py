@@ -11,7 +11,7 @@ from torch import Tensor
 
 from concept_ppl.errors import InputError, ModelError
 from concept_ppl.factors import FactorGraph
-from concept_ppl.tracing import Model, compile_model
+from concept_ppl.tracing import Model, compile_lengths
 
 DEFAULT_LENGTHS = (1, 8)
 
@@ -52,14 +52,10 @@ def simulate(
         raise InputError(f"the number of contexts must be at least 1, not {n_contexts}.")
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(shortest, longest + 1, (n_contexts,), generator=generator).numpy()
-    graph = compile_model(model, longest, values=values)
-    if graph.prefix_consistent:
-        return _columns(graph, drawn, generator)
-    parts = []
-    for length in np.unique(drawn):
-        rows = np.flatnonzero(drawn == length)
-        own = compile_model(model, int(length), values=values)
-        parts.append(_columns(own, drawn[rows], generator).set_index(rows))
+    parts = [
+        _columns(graph, drawn[rows], generator).set_index(rows)
+        for graph, rows in compile_lengths(model, drawn, values=values)
+    ]
     return pd.concat(parts).sort_index()
 
 

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from concept_ppl.enumeration import (
@@ -27,7 +29,7 @@ from concept_ppl.enumeration import (
 from concept_ppl.errors import ConceptPPLError, ModelError
 from concept_ppl.factors import Concept, Emission, Factor, FactorGraph, TokenTable
 from concept_ppl.tables import watching_row_sums
-from concept_ppl.verification import checked
+from concept_ppl.verification import is_prefix_consistent, require_agreement
 
 Model = Callable[[int], Any]
 """A Pyro program for one context: takes the number of tokens."""
@@ -41,6 +43,7 @@ def compile_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
+    prefixes: bool = True,
 ) -> FactorGraph:
     """Trace a Pyro program under enumeration and keep its log-tables.
 
@@ -54,11 +57,14 @@ def compile_model(
         The length of the longest context to answer, at least 1.
     values
         Values of continuous sites and ``pyro.param`` statements, by name; the tables are
-        differentiable in them.
+        differentiable in them. They go before those of the model's attribute ``values``.
     device, dtype
         Where the tables are to lie, and their precision; they are computed in float64.
     seed
         Seed of the single values with which the tables are checked.
+    prefixes
+        Whether to find out if shorter contexts are prefixes of this one; if not, the graph answers
+        contexts of this length alone.
 
     Raises
     ------
@@ -66,7 +72,7 @@ def compile_model(
         If the program cannot be answered exactly; the message names the site and the remedy.
     """
     n_tokens = max(int(n_tokens), 1)
-    given = GivenValues(values or {})
+    given = GivenValues({**getattr(model, "values", {}), **(values or {})})
     generator = torch.Generator().manual_seed(seed)
     name = getattr(model, "__name__", type(model).__name__)
     with _double_precision(), watching_row_sums() as row_sums:
@@ -79,8 +85,31 @@ def compile_model(
             run(model, n_tokens, given, enumeration)
         _require_used(name, given)
         graph = _assemble(model, name, n_tokens, enumeration)
-        graph = checked(graph, model, given, first, generator)
-    return graph.to(device, dtype)
+        require_agreement(graph, model, given, first, generator)
+        consistent = prefixes and is_prefix_consistent(graph, model, given, generator)
+    return replace(graph, prefix_consistent=consistent).to(device, dtype)
+
+
+def compile_lengths(
+    model: Model, lengths: NDArray[np.int64], **options: Any
+) -> Iterator[tuple[FactorGraph, NDArray[np.int64]]]:
+    """Compile a program for contexts of the given lengths.
+
+    Yields
+    ------
+    graph, rows
+        One graph for all rows where shorter contexts are prefixes of longer ones, else one graph
+        for each length. Options are those of :func:`compile_model`.
+    """
+    longest = int(lengths.max(initial=0))
+    graph = compile_model(model, longest, **options)
+    if graph.prefix_consistent or (np.maximum(lengths, 1) == graph.n_tokens).all():
+        yield graph, np.arange(len(lengths))
+        return
+    for length in np.unique(lengths):
+        if max(int(length), 1) != graph.n_tokens:
+            graph = compile_model(model, int(length), **options, prefixes=False)
+        yield graph, np.flatnonzero(lengths == length)
 
 
 def _require_used(name: str, given: GivenValues) -> None:

@@ -118,8 +118,7 @@ def run_language_study(
 def _world(study: LanguageStudy, stage: Stage) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Simulate contexts and compute their exact posterior table."""
     with stage("simulate contexts, compute exact posteriors") as progress:
-        parameters = {"languages": study.languages, "top": study.top}
-        model, _ = load_model(WORLDS[study.world], parameters)
+        model = load_model(WORLDS[study.world], languages=study.languages, top=study.top)
         contexts = simulate(model, study.n_contexts, seed=study.seed)
         table = posterior(model, contexts, progress=progress).to_frame()
     return contexts, table
