@@ -117,7 +117,8 @@ def _log_failure_and_success(distribution: Any, dtype: torch.dtype) -> tuple[Ten
         is_one = value == 1
         log_no = torch.log1p(-torch.where(is_one, 0.0, value)).masked_fill(is_one, -torch.inf)
         return log_no, log(value)
-    return -torch.nn.functional.softplus(value), -torch.nn.functional.softplus(-value)
+    # Not softplus: torch's drops log1p(exp(-x)) beyond 20, an error of 2e-9.
+    return torch.nn.functional.logsigmoid(-value), torch.nn.functional.logsigmoid(value)
 
 
 def _without_expanded(value: Tensor) -> tuple[Tensor, torch.Size]:

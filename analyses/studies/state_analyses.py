@@ -151,6 +151,8 @@ def analyse_states(
         """One decomposition at a time: they are many times as large as the states."""
         fits, kept = [], None
         for site, array in arrays.items():
+            if (array == array[0]).all():
+                continue  # one state for all contexts tells nothing: a closing token's embedding
             one = decomposed(array)
             fits.append(layer_curve({site: one}, Z, names=names, level=design.level).fits[0])
             kept = one if site == headline or kept is None else kept
