@@ -230,26 +230,6 @@ def test_a_value_at_minus_two_thousand_nats_is_there_and_not_at_minus_infinity(e
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_moving_value_is_right_in_the_tails_too(dtype):
-    stay = torch.eye(2, dtype=torch.float64)
-    emission = torch.tensor([[0.9, 0.1], [0.1, 0.9]], dtype=torch.float64)
-
-    def model(n_tokens):
-        z = None
-        for t in pyro.markov(range(n_tokens)):
-            rows = torch.tensor([0.5, 0.5]) if z is None else Vindex(stay)[z]
-            z = pyro.sample(f"z_{t}", dist.Categorical(rows))
-            pyro.sample(f"x_{t}", dist.Categorical(Vindex(emission)[z]))
-
-    n = 920
-    result = posterior(model, [[0] * n], smoothed=True, filtered=True, dtype=dtype)
-    odds = n * (math.log(0.1) - math.log(0.9))
-    tolerance = 1e-8 if dtype == torch.float64 else 0.05
-    for log_p in (result.log_marginals["z"][0], result.smoothed["z"][0], result.filtered["z"][-1]):
-        assert_log_close(log_p, [0.0, odds], tolerance)
-
-
 def test_a_concept_behind_the_evidence_is_right_in_the_tails():
     """c depends on a almost surely; only a is seen, at −2,000 nats: so is c."""
     follow = torch.eye(2, dtype=torch.float64)
@@ -324,7 +304,6 @@ def test_progress_ends_at_the_number_of_contexts():
         coin(), [[0], [1], [0]], progress=lambda done, of: seen.append((done, of)), memory=1000
     )
     assert seen[-1] == (3, 3)
-    assert len(seen) == 2
 
 
 def learned(structure):
