@@ -246,7 +246,8 @@ def held_out_losses(
     losses = []
     for start in range(0, len(penalties), width):
         shrink = 1.0 / (spectrum.values[:, None] + penalties[start : start + width])
-        slopes = (shrink[:, :, None] * scores[:, None, :]).reshape(len(scores), -1)
+        slopes = shrink[:, :, None] * scores[:, None, :]
+        slopes = slopes.reshape(len(scores), shrink.shape[1] * n_targets)  # also without a row
         fitted = (centred @ (vectors @ slopes)).reshape(len(F), -1, n_targets)
         losses.append(weights @ np.square(fitted - residual[:, None, :]).sum(axis=2))
     return np.concatenate(losses)

@@ -234,7 +234,7 @@ def language(
     output: Output,
     world: Annotated[
         str, typer.Option(help="fixed: one language a context; switching: it changes.")
-    ] = "fixed",
+    ] = "switching",
     language_model: Annotated[
         str, typer.Option("--model", help="smollm2, a hub id, a local folder, or a .gguf file.")
     ] = "smollm2",

@@ -60,7 +60,7 @@ class LanguageStudy:
         Where the language model runs.
     """
 
-    world: str = "fixed"
+    world: str = "switching"
     language_model: str = "smollm2"
     languages: tuple[str, ...] = ("en", "fr", "de", "es", "it")
     n_contexts: int = 3000

@@ -124,74 +124,124 @@ def analyse_states(
     InputError
         If rows do not match, a log-odds is infinite, or a state is not finite.
     """
-    odds = _finite_log_odds(posterior)
-    probability = probabilities(posterior)
-    names, Z = tuple(odds.columns), odds.to_numpy(np.float64)
-    P = probability.to_numpy(np.float64)
-    random_states = random_states or {}
-    total = len(states) + len(random_states) + len(controls) + 1
-    done = 0
-
-    def decomposed(array: NDArray[np.float32]) -> DecomposedStates:
-        nonlocal done
-        if len(array) != len(Z):
-            raise InputError(f"{len(array):,} states do not match {len(Z):,} posterior rows.")
-        result = decompose_states(
-            array.astype(np.float64),
-            clusters=design.clusters,
-            n_folds=design.n_folds,
-            seed=design.seed,
-        )
-        done += 1
-        if progress is not None:
-            progress(done, total)
-        return result
-
-    def curve_of(arrays: Mapping[str, NDArray[np.float32]]) -> tuple[LayerCurve, DecomposedStates]:
-        """One decomposition at a time: they are many times as large as the states."""
-        fits, kept = [], None
-        for site, array in arrays.items():
-            if (array == array[0]).all():
-                continue  # one state for all contexts tells nothing: a closing token's embedding
-            one = decomposed(array)
-            fits.append(layer_curve({site: one}, Z, names=names, level=design.level).fits[0])
-            kept = one if site == headline or kept is None else kept
-        assert kept is not None
-        return LayerCurve(tuple(fits), LOG_ODDS), kept
-
     if headline not in states:
         raise InputError(f"no states at site '{headline}'; there are: {', '.join(states)}.")
-    curve, F = curve_of(states)
-    random_curve, random_headline = curve_of(random_states) if random_states else (None, None)
-    rivals = {name: decomposed(array) for name, array in controls.items()}
+    random_states = random_states or {}
+    odds = _finite_log_odds(posterior)
+    n_steps = len(states) + len(random_states) + len(controls) + 1
+    bench = _Bench(odds, design, headline, Counter(n_steps, progress))
+    P = probabilities(posterior).to_numpy(np.float64)
+    curve, F = bench.curve(states)
+    random_curve, random_headline = bench.curve(random_states) if random_states else (None, None)
+    rivals = {name: bench.rival(array) for name, array in controls.items()}
     if random_headline is not None:
         rivals[RANDOM_WEIGHTS] = random_headline
-    shared = {"names": names, "layer": headline, "level": design.level}
-    comparison = (
-        compare_controls(F, Z, rivals, layer=headline, level=design.level, seed=design.seed)
-        if rivals
-        else None
-    )
-    one_hot = decomposed(map_one_hot(posterior).astype(np.float32))
+    one_hot = bench.decompose(map_one_hot(posterior).astype(np.float32))
+    names, Z, level = bench.names, bench.Z, design.level
     return StateAnalyses(
         headline=headline,
         curve=curve,
         random_curve=random_curve,
-        fits={
-            LOG_ODDS: goodness_of_fit(F, Z, target=LOG_ODDS, **shared),
-            POSTERIOR: goodness_of_fit(F, P, target=POSTERIOR, **shared),
-        },
+        fits={LOG_ODDS: bench.fit(F, Z, LOG_ODDS), POSTERIOR: bench.fit(F, P, POSTERIOR)},
         correlations={
-            LOG_ODDS: canonical_correlations(F, Z, target=LOG_ODDS, **shared),
-            POSTERIOR: canonical_correlations(F, P, target=POSTERIOR, **shared),
+            LOG_ODDS: bench.correlate(F, Z, LOG_ODDS),
+            POSTERIOR: bench.correlate(F, P, POSTERIOR),
         },
-        controls=comparison,
-        map_one_hot=goodness_of_fit(one_hot, Z, target=LOG_ODDS, **shared),
-        tables=contrast_tables(F, Z, target=LOG_ODDS, **shared),
+        controls=compare_controls(F, Z, rivals, layer=headline, seed=design.seed, level=level)
+        if rivals
+        else None,
+        map_one_hot=bench.fit(one_hot, Z, LOG_ODDS),
+        tables=contrast_tables(F, Z, names=names, layer=headline, level=level),
         contrasts=names,
         true=Z,
         decoded=decoded_contrasts(F, Z),
     )
+
+
+@dataclass
+class Counter:
+    """Counts steps of known number for a progress display."""
+
+    total: int
+    progress: Callable[[int, int], None] | None
+    done: int = 0
+
+    def step(self) -> None:
+        """Count one more."""
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+
+@dataclass
+class _Bench:
+    """What every analysis of one posterior shares: contrasts, design, labels."""
+
+    odds: pd.DataFrame
+    design: Design
+    headline: str
+    counter: Counter
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.odds.columns)
+
+    @property
+    def Z(self) -> Array:  # noqa: N802
+        return self.odds.to_numpy(np.float64)
+
+    def decompose(self, array: NDArray[np.float32]) -> DecomposedStates:
+        if len(array) != len(self.odds):
+            raise InputError(
+                f"{len(array):,} states do not match {len(self.odds):,} posterior rows."
+            )
+        result = decompose_states(
+            array.astype(np.float64),
+            clusters=self.design.clusters,
+            n_folds=self.design.n_folds,
+            seed=self.design.seed,
+        )
+        self.counter.step()
+        return result
+
+    def rival(self, array: NDArray[np.float32]) -> DecomposedStates | Array:
+        """Decompose a control; one that never varies stays an array and predicts the mean."""
+        if not _varies(array):
+            self.counter.step()
+            return array.astype(np.float64)
+        return self.decompose(array)
+
+    def curve(
+        self, arrays: Mapping[str, NDArray[np.float32]]
+    ) -> tuple[LayerCurve, DecomposedStates]:
+        """Fit each site that varies; keep the headline's decomposition alone: they are large."""
+        fits, kept = [], None
+        for site, array in arrays.items():
+            if not _varies(array):
+                self.counter.step()
+                continue
+            one = self.decompose(array)
+            curve = layer_curve({site: one}, self.Z, names=self.names, level=self.design.level)
+            fits.append(curve.fits[0])
+            kept = one if site == self.headline else kept
+        if kept is None:
+            raise InputError(f"the state at site '{self.headline}' is the same for every context.")
+        return LayerCurve(tuple(fits), LOG_ODDS), kept
+
+    def fit(self, F: DecomposedStates, Z: Array, target: str) -> GoodnessOfFit:
+        return goodness_of_fit(
+            F, Z, names=self.names, target=target, layer=self.headline, level=self.design.level
+        )
+
+    def correlate(self, F: DecomposedStates, Z: Array, target: str) -> CanonicalCorrelations:
+        return canonical_correlations(
+            F, Z, names=self.names, target=target, layer=self.headline, level=self.design.level
+        )
+
+
+def _varies(array: NDArray[np.float32]) -> bool:
+    """Whether contexts differ at all: the embedding of a closing token is the same for each."""
+    return bool((array != array[0]).any())
 
 
 def _finite_log_odds(posterior: pd.DataFrame) -> pd.DataFrame:
