@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from concept_ppl.contraction import Leaf, combine
@@ -42,6 +43,10 @@ class Answer:
     smoothed: dict[str, Tensor] = field(default_factory=dict)
     running_evidence: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        """Lift an entropy that rounding left a hair below zero."""
+        self.entropy = torch.where(self.entropy > 0, self.entropy, 0.0)
+
 
 def p_log_p(weights: Tensor, log_weights: Tensor) -> Tensor:
     """Σ p log p over the last dimension, with 0 · (−inf) = 0."""
@@ -55,7 +60,7 @@ def answer_from_table(names: tuple[str, ...], log_table: Tensor, *, joint: bool)
     state = Leaf(names, log_posterior.reshape(log_table.shape), batched=True)
     return Answer(
         log_evidence=logsumexp(flat, 1),
-        entropy=(-p_log_p(log_posterior.exp(), log_posterior)).clamp_min(0),
+        entropy=-p_log_p(log_posterior.exp(), log_posterior),
         log_marginals={name: combine([state], (name,)).table for name in names},
         log_joint=log_posterior if joint else None,
     )

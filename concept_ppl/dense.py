@@ -158,7 +158,7 @@ def answer_rows(graph: FactorGraph, prior: DensePrior, log_table: Tensor, *, joi
         stacked = stacked - log_mass.unsqueeze(1)
         marginals = {name: stacked[:, columns] for name, columns in prior.columns.items()}
     log_joint = _full_joint(graph, prior, shifted - log_mass.unsqueeze(1)) if joint else None
-    return Answer(log_evidence, entropy.clamp_min(0), marginals, log_joint)
+    return Answer(log_evidence, entropy, marginals, log_joint)
 
 
 def _finite(log_weights: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def answer_by_elimination(
                 marginals[name] = combine([belief], (name,)).table
     marginals = {name: marginals[name] for name in graph.concepts}
     log_joint = _joint(graph, leaves, n) if wanted.joint else None
-    return Answer(log_evidence, entropy.clamp_min(0), marginals, log_joint)
+    return Answer(log_evidence, entropy, marginals, log_joint)
 
 
 def _joint(graph: FactorGraph, leaves: list[Leaf], n: int) -> Tensor:

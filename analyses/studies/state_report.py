@@ -14,12 +14,28 @@ from concept_ppl.reports import (
     decoded_scatter,
     interval,
     layer_curve,
+    p_value,
 )
 
 from .state_analyses import LOG_ODDS, MAP_ONE_HOT, POSTERIOR, RANDOM_WEIGHTS, StateAnalyses
 
 MARGIN = 0.95
 """An affine image that can be inverted must reach this much, with its whole interval."""
+
+
+WORDS = {
+    "r2_forward": "R² of the state given the target",
+    "r2_backward": "R² of the target given the state",
+    "rho2_smallest": "smallest ρ²",
+    "rho2_mean": "mean ρ²",
+    LOG_ODDS: "log-odds",
+    POSTERIOR: "posterior",
+}
+
+
+def in_words(rows: pd.DataFrame) -> pd.DataFrame:
+    """Put words in place of the names that the tidy columns ``quantity`` and ``term`` hold."""
+    return rows.assign(quantity=rows["quantity"].replace(WORDS), term=rows["term"].replace(WORDS))
 
 
 def written(value: Estimate) -> str:
@@ -158,9 +174,8 @@ def layers_section(answers: StateAnalyses) -> Section:
         "quantity against no relation at all and are adjusted across layers (Benjamini–Hochberg): "
         "with this many contexts they say that something is there, not that it is learned."
     )
-    table = Table(
-        "Layer by layer", rows[["layer", "quantity", "estimate", "ci_low", "ci_high", "p_value"]]
-    )
+    columns = ["layer", "quantity", "estimate", "ci_low", "ci_high", "p_value"]
+    table = Table("Layer by layer", in_words(rows)[columns])
     return Section("Along the layers", text, [figure], [table])
 
 
@@ -205,11 +220,11 @@ def posterior_section(answers: StateAnalyses) -> Section:
             *(fit.tidy() for fit in answers.correlations.values()),
         ]
     )
-    overall = rows[rows["term"].isin([LOG_ODDS, POSTERIOR])]
+    overall = in_words(rows[rows["term"].isin([LOG_ODDS, POSTERIOR])])
     table = Table(
         "The log-odds and the posterior itself, at the same state",
         overall[["term", "quantity", "estimate", "ci_low", "ci_high"]],
-        headings={"term": "regressed on"},
+        headings={"term": "target"},
     )
     log, plain = answers.fits[LOG_ODDS].backward, answers.fits[POSTERIOR].backward
     text = (
@@ -235,7 +250,11 @@ def tables_section(answers: StateAnalyses) -> Section:
         )
         for contrast, own in frame.groupby("contrast", sort=False)
     ]
-    joint = "\n".join(f"- {table.contrast}: {table.wald}" for table in answers.tables.tables)
+    joint = "\n".join(
+        f"- {table.contrast}: F({table.wald.df_num:g}, {table.wald.df_denom:g}) = "
+        f"{table.wald.statistic:,.1f}, {p_value(table.wald.p_value, symbol=True)}"
+        for table in answers.tables.tables
+    )
     text = (
         f"Ordinary least squares of each log-odds (nats) on the held-out canonical directions of "
         f"the state at {answers.headline}, in standard deviations; one row for each distinct "

@@ -1,0 +1,168 @@
+"""Simulated contexts have the law of the program, and the same seed gives the same rows."""
+
+import itertools
+import math
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.ops.indexing import Vindex
+from scipy import stats
+
+from concept_ppl.errors import InputError
+from concept_ppl.simulation import simulate
+
+from .brute_force import Site, World, log_weights, unroll
+from .programs import as_program
+
+FAILURE_RATE = 2e-5
+N = 20_000
+
+
+def static_world():
+    return World(
+        static=(
+            Site("a", (), {(): (0.3, 0.7)}, "bernoulli"),
+            Site("b", ("a",), {(0,): (0.5, 0.5, 0.0), (1,): (0.1, 0.2, 0.7)}),
+        ),
+        emission=tuple(
+            Site("x", ("b", "a"), {(b, a): own(t, a, b) for b in range(3) for a in range(2)})
+            for t in range(2)
+        ),
+        next_tokens=(Site("y", ("b",), {(0,): (1.0, 0.0), (1,): (0.4, 0.6), (2,): (0.0, 1.0)}),),
+    )
+
+
+def own(t, a, b):
+    p = (1 + t + a + 2 * b) / 8
+    return (1 - p, p)
+
+
+def moving_world():
+    return World(
+        static=(Site("s", (), {(): (0.4, 0.6)}),),
+        emission=(Site("x", ("m", "s"), {(m, s): own(0, m, s) for m in (0, 1) for s in (0, 1)}),),
+        next_tokens=(Site("y", ("m",), {(0,): (0.9, 0.1), (1,): (0.3, 0.7)}),),
+        first=(Site("m", ("s",), {(0,): (0.2, 0.8), (1,): (0.7, 0.3)}),),
+        later=(Site("m", ("m@1",), {(0,): (0.9, 0.1), (1,): (0.25, 0.75)}),),
+    )
+
+
+def law(world, n_tokens):
+    """Return the exact probability of each (concepts, tokens, next token)."""
+    model, cells = unroll(world, n_tokens), {}
+    (after,) = model.next_tokens
+    for context in itertools.product(range(2), repeat=n_tokens):
+        for assignment, weight in log_weights(model, context, {}):
+            row = after.rows[tuple(assignment[p] for p in after.parents)]
+            for y, p in enumerate(row):
+                cells[(*assignment.values(), *context, y)] = math.exp(weight) * p
+    assert math.isclose(sum(cells.values()), 1)
+    return cells
+
+
+def assert_fits(drawn, cells):
+    """Chi-square over cells with at least five expected, the others together."""
+    counts, n = Counter(drawn), len(drawn)
+    assert all(cells[cell] > 0 for cell in counts)
+    common = [cell for cell, p in cells.items() if n * p >= 5]
+    observed = [counts[cell] for cell in common]
+    expected = [n * cells[cell] for cell in common]
+    if n - sum(expected) > 1:
+        observed.append(n - sum(observed))
+        expected.append(n - sum(expected))
+    expected = np.array(expected) * n / sum(expected)
+    assert stats.chisquare(observed, expected).pvalue > FAILURE_RATE
+
+
+def test_static_concepts_tokens_and_next_tokens_are_drawn_from_their_joint_law():
+    world = static_world()
+    table = simulate(as_program(world), N, lengths=2, seed=1)
+    assert list(table.columns) == ["x", "y", "a", "b"]
+    drawn = [
+        (int(a), int(b), *x, y)
+        for a, b, x, y in zip(table["a"], table["b"], table["x"], table["y"], strict=True)
+    ]
+    assert_fits(drawn, law(world, 2))
+
+
+@pytest.mark.parametrize("n_tokens", [1, 3])
+def test_moving_concepts_are_drawn_along_the_context(n_tokens):
+    world = moving_world()
+    table = simulate(as_program(world), N, lengths=(1, 3), seed=2)
+    own_rows = table[table["x"].map(len) == n_tokens]
+    assert len(own_rows) > N / 4
+    assert (own_rows["m"].map(len) == n_tokens).all()
+    drawn = [
+        (int(s), *map(int, m), *x, y)
+        for s, m, x, y in zip(
+            own_rows["s"], own_rows["m"], own_rows["x"], own_rows["y"], strict=True
+        )
+    ]
+    assert_fits(drawn, law(world, n_tokens))
+
+
+def by_length(n_tokens):
+    """A program whose concept has another law at each length."""
+    a = pyro.sample("a", dist.Bernoulli(n_tokens / 4)).long()
+    rows = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    with pyro.plate("position", n_tokens):
+        pyro.sample("x", dist.Categorical(Vindex(rows)[a]))
+
+
+def test_lengths_are_uniform_and_each_has_its_own_law():
+    table = simulate(by_length, N, lengths=(1, 3), seed=3)
+    lengths = table["x"].map(len)
+    cells = {(n, heads): (n if heads else 4 - n) / 12 for n in (1, 2, 3) for heads in (0, 1)}
+    assert_fits(list(zip(lengths, table["a"].astype(int), strict=True)), cells)
+    assert all(set(x) == {int(a)} for x, a in zip(table["x"], table["a"], strict=True))
+    assert table.index.equals(pd.RangeIndex(N))
+
+
+def test_the_same_seed_gives_the_same_rows_and_another_seed_others():
+    model = as_program(moving_world())
+    first, again, other = (simulate(model, 200, seed=seed) for seed in (5, 5, 6))
+    pd.testing.assert_frame_equal(first, again)
+    assert [tuple(x) for x in first["x"]] != [tuple(x) for x in other["x"]]
+    assert first["x"].map(len).between(1, 8).all()
+
+
+def test_simulation_neither_reads_nor_moves_the_global_generator():
+    model = as_program(static_world())
+    torch.manual_seed(1)
+    first = simulate(model, 50, lengths=2)
+    after = torch.rand(3)
+    torch.manual_seed(1)
+    torch.testing.assert_close(torch.rand(3), after)
+    torch.manual_seed(2)
+    pd.testing.assert_frame_equal(simulate(model, 50, lengths=2), first)
+
+
+def test_words_and_lengths_of_the_model_are_used():
+    model = as_program(static_world())
+    model.labels = {"x": ("low", "high"), "a": ("no", "yes")}
+    model.lengths = (2, 2)
+    table = simulate(model, 20)
+    assert all(
+        t == " ".join(("low", "high")[k] for k in x)
+        for t, x in zip(table["text"], table["x"], strict=True)
+    )
+    assert set(table["a"]) == {"no", "yes"}
+
+
+def test_no_tokens_are_a_context_too():
+    table = simulate(as_program(static_world()), 10, lengths=0)
+    assert all(len(x) == 0 for x in table["x"])
+
+
+def test_bad_numbers_are_refused():
+    model = as_program(static_world())
+    with pytest.raises(InputError, match="number of contexts must be at least 1, not 0"):
+        simulate(model, 0)
+    for lengths in ((3, 1), -1, (-1, 2)):
+        with pytest.raises(InputError, match="lengths must be 0 or more, shortest first"):
+            simulate(model, 1, lengths=lengths)
