@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pyro.ops.indexing import Vindex
 from torch import Tensor
 
-from .brute_force import Site, World, log
+from .brute_force import Site, World
 
 Program = Callable[[int], None]
 WEIGHTS = (0.0, 0.0, 1e-9, 0.02, 0.1, 0.3, 0.5, 1.0, 1.0, 2.0, 5.0)
@@ -276,6 +276,34 @@ def plated_world(seed: int, n_members: int, *, zeros: bool = True) -> tuple[Worl
     return world, model
 
 
-def log_rows(site: Site) -> list[list[float]]:
-    """Return the logarithms of a site's rows in order."""
-    return [[log(p) for p in site.rows[values]] for values in sorted(site.rows)]
+def example_static_world() -> World:
+    """Two dependent concepts, some zeros, tokens that know their position."""
+    return World(
+        static=(
+            Site("a", (), {(): (0.3, 0.7)}, "bernoulli"),
+            Site("b", ("a",), {(0,): (0.5, 0.5, 0.0), (1,): (0.1, 0.2, 0.7)}),
+        ),
+        emission=tuple(
+            Site("x", ("b", "a"), {(b, a): _token_row(t, a, b) for b in range(3) for a in range(2)})
+            for t in range(2)
+        ),
+        next_tokens=(Site("y", ("b",), {(0,): (1.0, 0.0), (1,): (0.4, 0.6), (2,): (0.0, 1.0)}),),
+    )
+
+
+def _token_row(t: int, a: int, b: int) -> tuple[float, float]:
+    p = (1 + t + a + 2 * b) / 8
+    return (1 - p, p)
+
+
+def example_moving_world() -> World:
+    """A concept that moves beside one that stays."""
+    return World(
+        static=(Site("s", (), {(): (0.4, 0.6)}),),
+        emission=(
+            Site("x", ("m", "s"), {(m, s): _token_row(0, m, s) for m in (0, 1) for s in (0, 1)}),
+        ),
+        next_tokens=(Site("y", ("m",), {(0,): (0.9, 0.1), (1,): (0.3, 0.7)}),),
+        first=(Site("m", ("s",), {(0,): (0.2, 0.8), (1,): (0.7, 0.3)}),),
+        later=(Site("m", ("m@1",), {(0,): (0.9, 0.1), (1,): (0.25, 0.75)}),),
+    )

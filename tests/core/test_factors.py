@@ -24,7 +24,7 @@ def entry(factor, assignment, sizes, value=None):
     return float(factor.table[place] if value is None else factor.table[place][value])
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(world=static_worlds())
 def test_every_entry_of_every_table_is_what_was_written(world):
     graph = compile_model(as_program(world), 3)

@@ -36,7 +36,7 @@ def rows_of(known, n):
     return [{name: v[row] for name, v in known.items() if v[row] >= 0} for row in range(n)]
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(data=st.data())
 def test_both_engines_give_the_posterior_of_any_static_program(data):
     world = data.draw(static_worlds())
@@ -48,7 +48,7 @@ def test_both_engines_give_the_posterior_of_any_static_program(data):
         assert_answers(result, references)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_partial_evidence_and_prefixes_of_static_programs(data):
     world = data.draw(static_worlds(max_joint=60))
@@ -111,7 +111,7 @@ def check_moving(world, model, contexts, known, separator="_"):
             assert_log_close(result.smoothed[name], [table[name] for table in smoothed])
 
 
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_concepts_that_move_are_filtered_and_smoothed_exactly(data):
     world = data.draw(moving_worlds())
@@ -120,7 +120,7 @@ def test_concepts_that_move_are_filtered_and_smoothed_exactly(data):
     check_moving(world, as_program(world), contexts, {})
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_what_is_known_of_a_position_changes_the_others(data):
     world = data.draw(moving_worlds())
@@ -132,7 +132,7 @@ def test_what_is_known_of_a_position_changes_the_others(data):
     check_moving(world, as_program(world), contexts, known)
 
 
-@settings(max_examples=30)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_concepts_in_the_position_plate_have_a_value_at_each_position(data):
     world = data.draw(moving_worlds(loop=False))
@@ -141,7 +141,7 @@ def test_concepts_in_the_position_plate_have_a_value_at_each_position(data):
     check_moving(world, as_program(world, moving="plate"), contexts, {}, separator=".")
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), n_members=st.integers(1, 4), data=st.data())
 def test_members_of_a_plate_are_concepts_of_their_own(seed, n_members, data):
     world, model = plated_world(seed, n_members)
@@ -152,7 +152,7 @@ def test_members_of_a_plate_are_concepts_of_their_own(seed, n_members, data):
         assert_answers(result, references)
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_chunks_and_repeated_contexts_change_nothing(data):
     world = data.draw(static_worlds() | moving_worlds())
@@ -168,7 +168,7 @@ def test_chunks_and_repeated_contexts_change_nothing(data):
     assert_same(unshared, whole, 1e-12)
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_float32_keeps_five_digits(data):
     world = data.draw(static_worlds(zeros=False) | moving_worlds(zeros=False))
