@@ -16,7 +16,6 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
 from concept_ppl import __version__
 from concept_ppl.errors import ConceptPPLError, InputError
@@ -95,10 +94,10 @@ def models() -> None:
     """List the zoo, a line each."""
     from concept_ppl.generative import zoo
 
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, line in zoo().items():
-        table.add_row(name, line)
-    Console(soft_wrap=not sys.stdout.isatty()).print(table, highlight=False)
+    lines = zoo()
+    width = max(map(len, lines))
+    for name, line in lines.items():
+        typer.echo(f"{name:{width}}  {line}")
 
 
 @app.command()
@@ -143,6 +142,7 @@ def posterior(
 
     program = _load(model, parameter)
     del seed  # nothing here is drawn at random
+    _require_device(device)
     _, contexts = read_tokens(tokens)
     with new_file(output, force=force) as path:
         with stage("posterior") as progress, _naming(tokens):
@@ -151,7 +151,7 @@ def posterior(
                 contexts,
                 joint=joint,
                 memory=memory,
-                device=_require_device(device),
+                device=device,
                 progress=progress,
             )
         result.to_frame().to_parquet(path, index=False)

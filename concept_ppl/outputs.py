@@ -104,6 +104,8 @@ def _reserve(target: Path, force: bool, *, folder: bool) -> Path:
         os.close(handle)
         Path(name).chmod(0o666 & ~_umask())
         return Path(name)
+    except FileExistsError as error:
+        raise InputError(f"{target} cannot be written: {target.parent} is no folder.") from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InputError(f"{target} cannot be written: {reason}.") from error
