@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from concept_ppl.analyses import (
     CanonicalCorrelations,
@@ -195,12 +196,15 @@ class _Bench:
             raise InputError(
                 f"{len(array):,} states do not match {len(self.odds):,} posterior rows."
             )
-        result = decompose_states(
-            array.astype(np.float64),
-            clusters=self.design.clusters,
-            n_folds=self.design.n_folds,
-            seed=self.design.seed,
-        )
+        # Eigendecompositions wait for all threads at every step: beside another process, two
+        # threads were seen to take ten times as long as one.
+        with threadpool_limits(1, user_api="blas"):
+            result = decompose_states(
+                array.astype(np.float64),
+                clusters=self.design.clusters,
+                n_folds=self.design.n_folds,
+                seed=self.design.seed,
+            )
         self.counter.step()
         return result
 
