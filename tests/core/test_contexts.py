@@ -59,6 +59,13 @@ def test_contexts_that_differ_only_in_order_or_padding_are_distinct():
     assert inverse.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0]
 
 
+def test_contexts_that_share_a_hash_stay_apart(monkeypatch):
+    monkeypatch.setattr(Contexts, "_hashes", lambda self: np.zeros(len(self), np.uint64))
+    rows = [[0, 1], [1, 0], [0, 1]]
+    distinct, inverse = Contexts.from_lists(rows).unique()
+    assert [as_lists(distinct)[i] for i in inverse] == rows
+
+
 def test_what_users_have_is_accepted():
     expected = [[0, 1], [2, 0]]
     table = pd.DataFrame({"x": expected})

@@ -163,7 +163,13 @@ def test_chunks_and_repeated_contexts_change_nothing(data):
     one_by_one = make_plan(graph, Contexts.from_lists(contexts), kept_positions=True)
     in_chunks = posterior(graph, contexts, memory=2 * one_by_one.bytes_per_context, **asked)
     assert_same(in_chunks, whole, 1e-12)
-    given_nothing = {next(iter(graph.concepts)): [-1] * len(contexts)}
+    name, size = next(iter(graph.sizes.items()))
+    known = {name: [row % (size + 1) - 1 for row in range(len(contexts))]}
+    known_in_chunks = posterior(
+        graph, contexts, given=known, memory=2 * one_by_one.bytes_per_context, **asked
+    )
+    assert_same(known_in_chunks, posterior(graph, contexts, given=known, **asked), 1e-12)
+    given_nothing = {name: [-1] * len(contexts)}
     unshared = posterior(graph, contexts, given=given_nothing, **asked)
     assert_same(unshared, whole, 1e-12)
 

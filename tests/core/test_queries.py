@@ -68,6 +68,16 @@ def test_the_next_token_of_the_context_is_a_ratio_of_evidences(data):
     assert_log_close(result, expected)
 
 
+def test_the_next_token_stands_at_its_own_position():
+    world, contexts = example_static_world(), [[], [0], [1]]
+    result = predictive(as_program(world), contexts, site="x")
+    expected = [
+        [solve(world, [*c, k]).log_evidence - solve(world, c).log_evidence for k in range(2)]
+        for c in contexts
+    ]
+    assert_log_close(result, expected)
+
+
 @settings(max_examples=20)
 @given(data=st.data())
 def test_the_joint_maximum_is_that_of_the_joint(data):
