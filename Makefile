@@ -1,7 +1,7 @@
 # The habits of the project, one target each. `make help` lists them.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := concept_ppl models analyses tests benchmarks
+SOURCES := $(wildcard concept_ppl models analyses tests benchmarks)
 
 .PHONY: help report test check bench format clean FORCE
 .DEFAULT_GOAL := help
@@ -22,7 +22,7 @@ check: .venv/installed  ## formatter, linter, type checker and the fast tests
 	@$(BIN)/pytest -q -n auto -m "not slow and not smollm2 and not cuda"
 
 bench: .venv/installed .venv/smollm2 .venv/peers  ## speed and memory against peers, as ratios in one run
-	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	@for file in $(wildcard benchmarks/*.py); do $(BIN)/python $$file || exit 1; done
 
 format: .venv/installed  ## rewrite the sources as `make check` wants them
 	@$(BIN)/ruff format $(SOURCES)
