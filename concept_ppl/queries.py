@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from concept_ppl.contexts import UNOBSERVED, Contexts, as_contexts
 from concept_ppl.contraction import Leaf, combine, contract, contraction_tree, traceback, upward
 from concept_ppl.elimination import all_leaves
 from concept_ppl.errors import InputError
+from concept_ppl.evidence import require_tokens
 from concept_ppl.factors import FactorGraph
 from concept_ppl.logspace import expectation, log_product, normalise
-from concept_ppl.posteriors import graphs_for, posterior
+from concept_ppl.posteriors import ImpossibleContextError, graphs_for, posterior
 from concept_ppl.tracing import Model
 
 Batch = Contexts | pd.DataFrame | Tensor | Iterable[Sequence[int]]
@@ -60,8 +62,13 @@ def predictive(
             scope, table = _next_table(graph, site, int(length))
             weights = _log_weights(graph, part.take(same), scope, int(length))
             logs = table.reshape(weights.shape[1], -1)
+            _require_possible(graph, weights, own[same])
             pieces.append(log_product(weights.exp(), weights, logs.exp(), logs))
             rows.append(own[same])
+    if not pieces:
+        graph, _ = next(graphs_for(model, asked, values, device, dtype))
+        _, table = _next_table(graph, site, 1)
+        return table.new_empty(0, table.shape[-1])
     order = torch.from_numpy(np.argsort(np.concatenate(rows)))
     stacked = torch.cat(pieces)
     return stacked[order.to(stacked.device)]
@@ -131,6 +138,7 @@ def most_probable(graph: FactorGraph, contexts: Batch) -> Assignments:
     maxima = upward(tree, leaves, _maximum)
     chosen = traceback(tree, maxima, lambda logits: logits.argmax(1), len(batch))
     best = maxima[-1].table.reshape(-1).expand(len(batch))
+    _require_possible(graph, best.unsqueeze(1), np.arange(len(batch)))
     evidence = upward(tree, leaves)[-1].table.reshape(-1)
     return Assignments({name: chosen[name] for name in graph.concepts}, best - evidence)
 
@@ -143,6 +151,8 @@ def sample_posterior(
     leaves = all_leaves(graph, batch, {})
     tree = _full_tree(graph, leaves, len(batch))
     sums = upward(tree, leaves)
+    evidence = sums[-1].table.reshape(-1, 1).expand(len(batch), 1)
+    _require_possible(graph, evidence, np.arange(len(batch)))
     generator = torch.Generator(graph.device).manual_seed(seed)
 
     def draw(logits: Tensor) -> Tensor:
@@ -156,6 +166,7 @@ def sample_posterior(
 
 def _fixed(graph: FactorGraph, contexts: Batch) -> Contexts:
     batch = as_contexts(contexts)
+    require_tokens(graph, batch)
     if graph.moving and (batch.lengths != graph.n_tokens).any():
         row = int(np.argmax(batch.lengths != graph.n_tokens))
         raise InputError(
@@ -163,6 +174,13 @@ def _fixed(graph: FactorGraph, contexts: Batch) -> Contexts:
             f"give contexts of the {graph.n_tokens} tokens that it was compiled for."
         )
     return batch
+
+
+def _require_possible(graph: FactorGraph, log_weights: Tensor, rows: NDArray[np.int64]) -> None:
+    """Refuse contexts whose weights, shape (n, k), are all zero; ``rows`` are their numbers."""
+    impossible = torch.isneginf(log_weights).all(1).numpy(force=True)
+    if impossible.any():
+        raise ImpossibleContextError(graph.name, rows[impossible])
 
 
 def _full_tree(graph: FactorGraph, leaves: Sequence[Leaf], n_contexts: int) -> Any:
@@ -181,6 +199,7 @@ def pair_log_marginals(graph: FactorGraph, contexts: Batch, first: str, second: 
             known = ", ".join(graph.sizes)
             raise InputError(f"model {graph.name} has no concept '{name}'; it has: {known}.")
     batch = as_contexts(contexts)
+    require_tokens(graph, batch)
     table = contract(all_leaves(graph, batch, {}), graph.sizes, (first, second), len(batch))
     return normalise(table, (1, 2))
 

@@ -141,10 +141,6 @@ def test_moving_concepts_have_a_joint_maximum_at_the_compiled_length():
         most_probable(graph, [[1]])
 
 
-IMPOSSIBLE = "contexts of probability zero and bad tokens are not met at the door"
-
-
-@pytest.mark.xfail(reason=IMPOSSIBLE)
 @pytest.mark.parametrize(
     "query", [most_probable, predictive, partial(sample_posterior, n_samples=2)]
 )
@@ -161,14 +157,12 @@ def test_contexts_of_probability_zero_are_refused_as_by_the_posterior(query):
         query(graph, [[1]])
 
 
-@pytest.mark.xfail(reason=IMPOSSIBLE)
 def test_a_token_outside_the_vocabulary_is_named_by_every_query():
     graph = compile_model(as_program(example_static_world()), 2)
     with pytest.raises(InputError, match="row 0: token 9 is outside the vocabulary"):
         most_probable(graph, [[9]])
 
 
-@pytest.mark.xfail(reason="a batch without contexts fails where lengths are joined")
 def test_no_contexts_have_no_predictions():
     graph = compile_model(as_program(example_static_world()), 2)
     assert predictive(graph, []).shape == (0, 2)
