@@ -48,7 +48,15 @@ def _contrasts(table: pd.DataFrame, contrast: object) -> pd.DataFrame:
         first = table[columns[0]].to_numpy(np.float64)
         for column in columns[1:]:
             value = table[column].to_numpy(np.float64)
-            result[f"{concept}.{value_of(column)}:{value_of(columns[0])}"] = contrast(value, first)
+            name = f"{concept}.{value_of(column)}:{value_of(columns[0])}"
+            with np.errstate(invalid="ignore"):
+                result[name] = contrast(value, first)
+            undefined = np.flatnonzero(np.isnan(result[name]))
+            if len(undefined):
+                raise InputError(
+                    f"row {undefined[0]}: {name} has no value, both sides are impossible; take a "
+                    f"first value that is always possible."
+                )
     if not result:
         raise InputError("the posterior has no concept with two values (columns log_p.…).")
     return pd.DataFrame(result)
