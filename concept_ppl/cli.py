@@ -36,7 +36,9 @@ study_app = typer.Typer(
 )
 app.add_typer(study_app, name="study")
 
-Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything that is drawn at random.")
+]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, …")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that is already there.")]
 Parameters = Annotated[
@@ -52,14 +54,15 @@ def main() -> None:
     try:
         app()
     except ConceptPPLError as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
+        typer.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
         sys.exit(BAD_INPUT)
 
 
 @contextmanager
 def stage(name: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar for one stage of the work, on a terminal only."""
-    console = Console(stderr=True)
+    # Bound now: loading a GGUF file redirects stderr, which must not silence this display.
+    console = Console(file=sys.stderr)
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -178,10 +181,12 @@ def extract(
 ) -> None:
     """Read a language model's states at each context's last token into a folder."""
     from concept_ppl.bridge import extract as read
-    from concept_ppl.bridge import load_language_model
+    from concept_ppl.bridge import load_language_model, resolve_sites
+    from concept_ppl.bridge.states import MANIFEST, TENSORS
+    from concept_ppl.outputs import require_writable
 
     texts = _read_texts(contexts)
-    _require_free(output, force=force)
+    require_writable(output, force=force, known_by=(TENSORS, MANIFEST))
     with stage("load the language model"):
         loaded = load_language_model(
             language_model,
@@ -189,8 +194,9 @@ def extract(
             revision=revision,
             random_weights=seed if random_weights else None,
         )
-    with stage("read states") as progress:
-        states = read(loaded, texts, sites=layers, bos=not no_bos, progress=progress)
+    sites = resolve_sites(loaded, layers)
+    with stage("read states") as progress, _naming(contexts):
+        states = read(loaded, texts, sites=sites, bos=not no_bos, progress=progress)
     states.save(output, force=force)
 
 
@@ -252,7 +258,6 @@ def language(
     """Ask whether a language model knows the language it reads, against exact posteriors."""
     from concept_ppl.analyses.studies.language import LanguageStudy, run_language_study
 
-    _require_free(output, force=force)
     study = LanguageStudy(
         world=world,
         language_model=language_model,
@@ -297,13 +302,6 @@ def _require_device(device: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device '{device}' is not available here; use cpu.") from error
     return device
-
-
-def _require_free(output: Path, *, force: bool) -> None:
-    """Refuse an output that is already there, or cannot be, before the work and not after."""
-    from concept_ppl.outputs import require_writable
-
-    require_writable(output, force=force)
 
 
 @contextmanager

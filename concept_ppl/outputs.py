@@ -1,13 +1,16 @@
 """How results reach the disk: under a temporary name first, so that none is half-written."""
 
+import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from concept_ppl.errors import InputError
+
+DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 @contextmanager
@@ -17,24 +20,22 @@ def new_file(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     Parameters
     ----------
     path
-        Where the finished file is to lie. Missing parent folders are made.
+        Where the finished file is to lie. Missing parent folders are made, and taken away again if
+        the block fails. A symbolic link is followed.
     force
         Replace a file that is already there.
 
     Raises
     ------
     InputError
-        If ``path`` exists and ``force`` is false, is a folder, or cannot be written.
+        If ``path`` exists and ``force`` is false, is no file, or cannot be written.
     """
-    target = Path(path)
-    if target.is_dir():
-        raise InputError(f"{target} is a folder; name a file to write to.")
-    temporary = _reserve(target, force, folder=False)
-    try:
+    with _saying_why(path):
+        target = Path(path).resolve()
+        _require_free_file(path, target, force=force)
+    with _temporary(path, target, folder=False) as temporary, _saying_why(path, DISK_IS_FULL):
         yield temporary
         temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -44,7 +45,8 @@ def new_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     Parameters
     ----------
     path
-        Where the finished folder is to lie. Missing parent folders are made.
+        Where the finished folder is to lie. Missing parent folders are made, and taken away again
+        if the block fails. A symbolic link is followed.
     force
         Replace a folder that is already there (an empty one is always replaced).
 
@@ -53,62 +55,129 @@ def new_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     InputError
         If ``path`` exists and ``force`` is false, is a file, or cannot be written.
     """
-    target = Path(path)
-    if target.is_file():
-        raise InputError(f"{target} is a file; name a folder to write to.")
-    is_empty = target.is_dir() and not any(target.iterdir())
-    temporary = _reserve(target, force or is_empty, folder=True)
-    retired = temporary.with_name(temporary.name + ".old")
-    try:
+    with _saying_why(path):
+        target = Path(path).resolve()
+        _require_free_folder(path, target, force=force, known_by=())
+    with _temporary(path, target, folder=True) as temporary, _saying_why(path, DISK_IS_FULL):
         yield temporary
-        if target.exists():
-            target.replace(retired)
-        try:
-            temporary.replace(target)
-        except OSError:
-            if retired.exists():
-                retired.replace(target)
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(retired, ignore_errors=True)
+        _put_in_place(temporary, target)
 
 
-def require_writable(path: str | Path, *, force: bool = False) -> None:
+def require_writable(
+    path: str | Path, *, force: bool = False, known_by: Collection[str] = ()
+) -> None:
     """Refuse an output folder before long work, as :func:`new_folder` would after it.
+
+    Parameters
+    ----------
+    path, force
+        As :func:`new_folder`.
+    known_by
+        Files that every folder of this kind holds: ``force`` replaces no other one, because that
+        would delete someone's work.
 
     Raises
     ------
     InputError
-        As :func:`new_folder`.
+        As :func:`new_folder`, or if the folder there is of another kind.
     """
-    target = Path(path)
-    if target.is_file():
-        raise InputError(f"{target} is a file; name a folder to write to.")
-    is_empty = target.is_dir() and not any(target.iterdir())
-    shutil.rmtree(_reserve(target, force or is_empty, folder=True))
+    with _saying_why(path):
+        target = Path(path).resolve()
+        _require_free_folder(path, target, force=force, known_by=known_by)
+    with _temporary(path, target, folder=True):
+        pass
 
 
-def _reserve(target: Path, force: bool, *, folder: bool) -> Path:
-    """Make the temporary file or folder, or say why the target cannot be written."""
+def _require_free_file(path: str | Path, target: Path, *, force: bool) -> None:
+    if target.is_dir():
+        raise InputError(f"{path} is a folder; name a file to write to.")
     if target.exists() and not force:
-        raise InputError(f"{target} already exists; pass --force to replace it.")
+        raise InputError(f"{path} already exists; pass --force to replace it.")
+    if target.exists() and not target.is_file():
+        raise InputError(f"{path} is a device or a pipe; name a file to write to.")
+
+
+def _require_free_folder(
+    path: str | Path, target: Path, *, force: bool, known_by: Collection[str]
+) -> None:
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{path} is a file; name a folder to write to.")
+    if not target.exists() or not any(target.iterdir()):
+        return
+    if not force:
+        raise InputError(f"{path} already exists; pass --force to replace it.")
+    absent = [name for name in known_by if not (target / name).is_file()]
+    if absent:
+        raise InputError(
+            f"{path} is a folder without {absent[0]}, so --force does not replace it; name "
+            f"another folder."
+        )
+
+
+@contextmanager
+def _temporary(path: str | Path, target: Path, *, folder: bool) -> Iterator[Path]:
+    """Make a file or folder beside the target, and leave nothing of it, whatever happens."""
+    missing = [parent for parent in target.parents if not parent.exists()]
+    present = target.parents[len(missing)]
+    if not present.is_dir():
+        raise InputError(f"{path} cannot be written: {present} is no folder.")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{target.name}."
-        if folder:
-            temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=prefix))
-            temporary.chmod(0o777 & ~_umask())
-            return temporary
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=target.suffix)
-        os.close(handle)
-        Path(name).chmod(0o666 & ~_umask())
-        return Path(name)
-    except FileExistsError as error:
-        raise InputError(f"{target} cannot be written: {target.parent} is no folder.") from error
+        with _saying_why(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = _reserve(target, folder=folder)
+        try:
+            yield temporary
+        finally:
+            _remove(temporary)
+    finally:
+        for parent in missing:
+            with suppress(OSError):  # on success it holds the output
+                parent.rmdir()
+
+
+def _remove(temporary: Path) -> None:
+    if temporary.is_dir():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        temporary.unlink(missing_ok=True)
+
+
+def _reserve(target: Path, *, folder: bool) -> Path:
+    prefix = f".{target.name[:32]}."
+    if folder:
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=prefix))
+        temporary.chmod(0o777 & ~_umask())
+        return temporary
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=target.suffix)
+    os.close(handle)
+    Path(name).chmod(0o666 & ~_umask())
+    return Path(name)
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    """Rename, and put the old folder back if that fails or is interrupted."""
+    retired = temporary.with_name(temporary.name + ".old")
+    try:
+        if target.exists():
+            target.replace(retired)
+        temporary.replace(target)
+    except BaseException:
+        if retired.exists() and not target.exists():
+            retired.replace(target)
+        raise
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+@contextmanager
+def _saying_why(path: str | Path, reasons: Collection[int] | None = None) -> Iterator[None]:
+    """Turn an error of the file system, or those of the given numbers alone, into a sentence."""
+    try:
+        yield
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(f"{target} cannot be written: {reason}.") from error
+        if reasons is not None and error.errno not in reasons:
+            raise
+        reason = error.strerror or os.strerror(error.errno or errno.EIO)
+        raise InputError(f"{path} cannot be written: {reason}.") from error
 
 
 def _umask() -> int:

@@ -13,16 +13,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from concept_ppl.analyses.designs import check_level
 from concept_ppl.bridge import LanguageModel, States, extract, load_language_model, spread_sites
 from concept_ppl.contexts import as_contexts
 from concept_ppl.errors import InputError
 from concept_ppl.generative import load_model
+from concept_ppl.outputs import require_writable
 from concept_ppl.posteriors import posterior
 from concept_ppl.reports import build_manifest, write_report
 from concept_ppl.simulation import simulate
 
 from .language_report import language_report
 from .state_analyses import Design, StateAnalyses, analyse_states
+from .state_report import REPORT_FILES
 
 WORLDS = {"fixed": "word_languages", "switching": "switching_languages"}
 HEADLINE = "final_norm"
@@ -84,10 +87,13 @@ def run_language_study(
     Raises
     ------
     InputError, ModelError, LanguageModelError
-        If an argument, the world or the language model is not usable.
+        If an argument, the world, the language model or the folder is not usable; all but the
+        language model are looked at before any work.
     """
     if study.world not in WORLDS:
         raise InputError(f"world '{study.world}' is unknown; choose {' or '.join(WORLDS)}.")
+    check_level(study.level)
+    require_writable(folder, force=force, known_by=REPORT_FILES)
     contexts, table = _world(study, stage)
     with stage("load the language model"):
         trained = load_language_model(study.language_model, device=study.device)
@@ -152,17 +158,17 @@ def _analyse(
     controls = {name: states[site] for name, site in BAGS.items()}
     controls[LAST_TOKEN] = states["embedding"]
     return analyse_states(
-        _Sites(states, sites),
+        ChosenSites(states, sites),
         table,
         design,
         headline=HEADLINE,
         controls=controls,
-        random_states=_Sites(random_states, sites),
+        random_states=ChosenSites(random_states, sites),
         progress=progress,
     )
 
 
-class _Sites(Mapping[str, NDArray[np.float32]]):
+class ChosenSites(Mapping[str, NDArray[np.float32]]):
     """Some sites of a ``States`` as a mapping that reads each when it is asked for."""
 
     def __init__(self, states: States, sites: tuple[str, ...]) -> None:

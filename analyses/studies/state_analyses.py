@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from concept_ppl.analyses import (
     CanonicalCorrelations,
@@ -123,12 +124,12 @@ def analyse_states(
     Raises
     ------
     InputError
-        If rows do not match, a log-odds is infinite, or a state is not finite.
+        If rows do not match, a log-odds is infinite or constant, or a state is not finite.
     """
     if headline not in states:
         raise InputError(f"no states at site '{headline}'; there are: {', '.join(states)}.")
     random_states = random_states or {}
-    odds = _finite_log_odds(posterior)
+    odds = varying_log_odds(posterior)
     n_steps = len(states) + len(random_states) + len(controls) + 1
     bench = _Bench(odds, design, headline, Counter(n_steps, progress))
     P = probabilities(posterior).to_numpy(np.float64)
@@ -248,14 +249,38 @@ def _varies(array: NDArray[np.float32]) -> bool:
     return bool((array != array[0]).any())
 
 
-def _finite_log_odds(posterior: pd.DataFrame) -> pd.DataFrame:
-    odds = log_odds(posterior)
-    infinite = ~np.isfinite(odds.to_numpy(np.float64))
-    if infinite.any():
-        row, column = np.argwhere(infinite)[0]
+def varying_log_odds(posterior: pd.DataFrame, name: str = "the posterior") -> pd.DataFrame:
+    """Return the log-odds of a posterior table, all of them finite and none constant.
+
+    Parameters
+    ----------
+    posterior
+        A posterior table.
+    name
+        What messages call it.
+
+    Raises
+    ------
+    InputError
+        If log-odds are infinite or undefined in a row, or the same in every row.
+    """
+    try:
+        odds = log_odds(posterior)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    values = odds.to_numpy(np.float64)
+    infinite = np.argwhere(~np.isfinite(values))
+    if len(infinite):
+        row, column = infinite[0]
         raise InputError(
-            f"posterior row {row}: the log-odds {odds.columns[column]} are infinite; a value is "
+            f"{name}, row {row}: the log-odds {odds.columns[column]} are infinite; a value is "
             f"impossible there, so leave such rows out or give the model no zeros."
+        )
+    constant = np.flatnonzero((values == values[0]).all(axis=0))
+    if len(constant):
+        raise InputError(
+            f"{name}: the log-odds {odds.columns[constant[0]]} are the same in every row, so no "
+            f"state can tell them; give contexts that differ, or leave the concept out."
         )
     return odds
 
@@ -269,7 +294,19 @@ def map_one_hot(posterior: pd.DataFrame) -> Array:
     return np.hstack(blocks)
 
 
-def cluster_by_row(rows: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the number of each row's distinct row: equal contexts have equal states."""
-    as_bytes = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.strides[0]))).reshape(-1)
-    return np.asarray(np.unique(as_bytes, return_inverse=True)[1], np.int64)
+def cluster_by_row(rows: NDArray[Any]) -> NDArray[np.int64]:
+    """Number each row's distinct row in the order in which they first appear."""
+    whole_row = np.dtype((np.void, rows.itemsize * rows.shape[1]))
+    as_bytes = np.ascontiguousarray(rows).view(whole_row).reshape(-1)
+    _, first, inverse = np.unique(as_bytes, return_index=True, return_inverse=True)
+    return np.asarray(first.argsort().argsort()[inverse], np.int64)
+
+
+def cluster_by_states(states: Mapping[str, NDArray[np.float32]]) -> NDArray[np.int64]:
+    """Number each row's distinct context, as told by its states at all sites together.
+
+    Equal contexts have equal states. At one site alone different contexts can agree, too: the
+    embedding of a closing comma is the same for each of them.
+    """
+    by_site = np.column_stack([cluster_by_row(rows) for rows in states.values()])
+    return cluster_by_row(by_site)

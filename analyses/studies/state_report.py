@@ -21,7 +21,8 @@ from .state_analyses import LOG_ODDS, MAP_ONE_HOT, POSTERIOR, RANDOM_WEIGHTS, St
 
 MARGIN = 0.95
 """An affine image that can be inverted must reach this much, with its whole interval."""
-
+REPORT_FILES = ("index.html", "manifest.json")
+"""What every report folder holds."""
 
 WORDS = {
     "r2_forward": "R² of the state given the target",

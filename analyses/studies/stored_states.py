@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from concept_ppl.analyses.designs import check_level
 from concept_ppl.bridge import States, load_states
 from concept_ppl.errors import InputError
+from concept_ppl.outputs import require_writable
 from concept_ppl.posterior_tables import read_posterior
 from concept_ppl.reports import Report, build_manifest, write_report
 
-from .language import BAGS, HEADLINE, LAST_TOKEN, Stage
-from .state_analyses import Design, analyse_states, cluster_by_row
+from .language import BAGS, HEADLINE, LAST_TOKEN, ChosenSites, Stage
+from .state_analyses import Design, analyse_states, cluster_by_states, varying_log_odds
 from .state_report import (
+    REPORT_FILES,
     controls_section,
     invertibility_section,
     key_figures,
@@ -57,31 +60,26 @@ def analyse_stored(
     Raises
     ------
     InputError
-        If a file is missing or wrong, or rows do not match.
+        If a file is missing or wrong, rows do not match, or the report cannot be written.
     """
+    check_level(level)
+    require_writable(folder, force=force, known_by=REPORT_FILES)
     states, table = load_states(states_folder), read_posterior(posterior_path)
-    if len(states) != len(table):
-        raise InputError(
-            f"{states_folder} holds {len(states):,} states, {posterior_path} {len(table):,} rows; "
-            f"extract and posterior must have read the same contexts."
-        )
-    sites = [name for name in states.sites if name not in BAGS.values()]
-    if not sites:
-        raise InputError(f"{states_folder} holds pooled embeddings only; extract a layer too.")
+    varying_log_odds(table, str(posterior_path))
+    _require_rows(states, states_folder, len(table), posterior_path)
+    sites = _sites(states, states_folder)
     headline = site or (HEADLINE if HEADLINE in sites else sites[-1])
+    if headline not in sites:
+        raise InputError(f"{states_folder} has no site '{headline}'; it has: {', '.join(sites)}.")
     controls = _controls(states, headline)
     for name, path in others.items():
-        other = load_states(path)
-        controls[name] = other[headline]
-    design = Design(cluster_by_row(states[sites[-1]]), seed=seed, level=level)
+        controls[name] = _state_of(path, headline, len(table), posterior_path)
+    arrays = ChosenSites(states, tuple(sites))
+    design = Design(cluster_by_states(arrays), seed=seed, level=level)
+    _require_distinct(design, states_folder)
     with stage("analyse") as progress:
         answers = analyse_states(
-            {name: states[name] for name in sites},
-            table,
-            design,
-            headline=headline,
-            controls=controls,
-            progress=progress,
+            arrays, table, design, headline=headline, controls=controls, progress=progress
         )
     manifest = build_manifest(
         command=list(command),
@@ -107,6 +105,44 @@ def analyse_stored(
         methods=methods_section(answers),
     )
     return write_report(report, folder, force=force)
+
+
+def _require_rows(
+    states: States, folder: str | Path, n_rows: int, posterior_path: str | Path
+) -> None:
+    if len(states) != n_rows:
+        raise InputError(
+            f"{folder} holds {len(states):,} states, {posterior_path} {n_rows:,} rows; extract and "
+            f"posterior must have read the same contexts."
+        )
+
+
+def _sites(states: States, folder: str | Path) -> list[str]:
+    """Name the sites that are a layer's, not a pooled control."""
+    sites = [name for name in states.sites if name not in BAGS.values()]
+    if not sites:
+        raise InputError(f"{folder} holds pooled embeddings only; extract a layer too.")
+    return sites
+
+
+def _state_of(
+    folder: Path, site: str, n_rows: int, posterior_path: str | Path
+) -> NDArray[np.float32]:
+    """Read a further control: another folder's states at the headline's site."""
+    states = load_states(folder)
+    _require_rows(states, folder, n_rows, posterior_path)
+    if site not in states.sites:
+        raise InputError(f"{folder} has no site '{site}'; it has: {', '.join(states.sites)}.")
+    return states[site]
+
+
+def _require_distinct(design: Design, folder: str | Path) -> None:
+    n_distinct = len(np.unique(design.clusters))
+    if n_distinct < design.n_folds:
+        raise InputError(
+            f"{folder} holds the states of {n_distinct} distinct contexts, too few for "
+            f"{design.n_folds} folds; give more contexts."
+        )
 
 
 def _controls(states: States, headline: str) -> Arrays:
