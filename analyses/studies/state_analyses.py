@@ -295,7 +295,7 @@ def map_one_hot(posterior: pd.DataFrame) -> Array:
 
 
 def cluster_by_row(rows: NDArray[Any]) -> NDArray[np.int64]:
-    """Number each row's distinct row in the order in which they first appear."""
+    """Return the number of each row's distinct row, counted as they first appear."""
     whole_row = np.dtype((np.void, rows.itemsize * rows.shape[1]))
     as_bytes = np.ascontiguousarray(rows).view(whole_row).reshape(-1)
     _, first, inverse = np.unique(as_bytes, return_index=True, return_inverse=True)
@@ -303,7 +303,7 @@ def cluster_by_row(rows: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def cluster_by_states(states: Mapping[str, NDArray[np.float32]]) -> NDArray[np.int64]:
-    """Number each row's distinct context, as told by its states at all sites together.
+    """Return the number of each row's distinct context, as told by its states at all sites.
 
     Equal contexts have equal states. At one site alone different contexts can agree, too: the
     embedding of a closing comma is the same for each of them.
