@@ -1,0 +1,123 @@
+"""The installed command in a process of its own: exit status, streams, signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from concept_ppl import __version__, cli
+
+from .command_line import concept_ppl, succeeds, tree
+from .conftest import WORLD
+
+COMMAND = str(Path(sys.executable).with_name("concept-ppl"))
+COMMANDS = ["", "models", "simulate", "posterior", "extract", "analyse", "study", "study language"]
+ENDLESS = """
+import time
+
+def model(n_tokens):
+    time.sleep(600)
+"""
+
+
+def shell(*words: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(  # type: ignore[call-overload,no-any-return]
+        [COMMAND, *words], capture_output=True, text=True, check=False, timeout=120, **options
+    )
+
+
+@pytest.mark.slow
+def test_the_whole_way_prints_the_page_alone(here, language_model):
+    simulated = shell("simulate", "switching_languages", "-n", "60", *WORLD.split(), "-o", "t.pq")
+    answered = shell("posterior", "switching_languages", "t.pq", *WORLD.split(), "-o", "p.pq")
+    extracted = shell("extract", str(language_model), "t.pq", "-o", "states")
+    analysed = shell("analyse", "states", "p.pq", "-o", "report")
+    for quiet in (simulated, answered, extracted):
+        assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    assert (analysed.returncode, analysed.stderr) == (0, "")
+    assert analysed.stdout == "report/index.html\n"
+    assert Path("report/index.html").is_file()
+
+
+def test_bad_input_is_one_line_on_stderr_and_status_2(here):
+    result = shell("posterior", "word_languages", "missing.parquet", "-o", "o.parquet")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == "error: missing.parquet does not exist; name a Parquet file.\n"
+    assert list(here.iterdir()) == []
+
+
+def test_an_interrupt_ends_with_130_and_leaves_nothing(here):
+    Path("endless.py").write_text(ENDLESS)
+    words = [COMMAND, "simulate", "endless.py", "-o", "deep/o.parquet"]
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=here
+    )
+    try:
+        patience = time.monotonic() + 60
+        while not list(here.glob("deep/.o.parquet.*")):
+            assert process.poll() is None
+            assert time.monotonic() < patience
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
+    assert set(tree(here)) == {"endless.py"}
+
+
+def test_version():
+    result = shell("--version")
+    assert (result.returncode, result.stdout) == (0, f"concept-ppl {__version__}\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help(command):
+    text = succeeds(f"{command} --help")
+    assert text.startswith(f"Usage: concept-ppl {command}".rstrip())
+    if command not in {"", "study", "models"}:
+        assert all(option in text for option in ("--output", "--seed", "--device", "--force"))
+
+
+def test_the_zoo_is_a_line_each():
+    lines = succeeds("models").splitlines()
+    names = [line.split()[0] for line in lines]
+    assert {"word_languages", "switching_languages"} <= set(names)
+    assert all(line.endswith(".") for line in lines)
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys; from concept_ppl import cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_nobody_foresaw_is_a_traceback_and_not_bad_input(monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("concept_ppl.generative.zoo", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        concept_ppl("models")
+
+
+def test_an_interrupt_is_no_traceback(monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("concept_ppl.generative.zoo", interrupt)
+    assert concept_ppl("models").status == 130
+
+
+def test_the_entry_point_is_what_the_package_declares():
+    from importlib.metadata import entry_points
+
+    (entry,) = entry_points(group="console_scripts", name="concept-ppl")
+    assert entry.load() is cli.main

@@ -1,0 +1,95 @@
+"""``study language`` on a tiny model: both worlds, the same numbers as the chain of commands."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from .command_line import succeeds, tree
+from .conftest import WORLD
+
+STUDY = "--languages en,fr --top 12 -n 120 --blocks 2 --seed 3"
+KEY = ["analysis", "quantity", "term", "layer", "control"]
+
+
+@pytest.fixture(scope="module", params=["fixed", "switching"])
+def study(request, tmp_path_factory, language_model):
+    """The world and the folder that holds its report."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        command = f"study language --world {request.param} --model '{language_model}' {STUDY}"
+        assert succeeds(f"{command} -o deep/report") == "deep/report/index.html\n"
+    return request.param, folder / "deep" / "report"
+
+
+def test_the_manifest_tells_the_study_and_the_model(study, language_model):
+    world, report = study
+    manifest = json.loads((report / "manifest.json").read_text())
+    told = manifest["arguments"]
+    assert (told["world"], told["n_contexts"], told["top"]) == (world, 120, 12)
+    assert told["languages"] == ["en", "fr"]
+    assert set(manifest["seeds"].values()) == {3}
+    assert manifest["language_model"]["weights_kind"] == "trained"
+    assert len(manifest["language_model"]["digest"]) == 64
+
+
+def test_every_control_stands_beside_the_headline(study):
+    _, report = study
+    results = pd.read_csv(report / "results.csv")
+    own = results[(results["analysis"] == "compare_controls") & results["control"].notna()]
+    assert set(own["control"]) == {
+        *("bag of tokens, sum", "bag of tokens, mean", "last token", "random weights"),
+        *("shuffled", "best"),
+    }
+    assert set(own["layer"]) == {"final_norm"}
+    assert "No:" in (report / "index.html").read_text()
+
+
+def test_the_last_token_tells_nothing_exactly_where_it_is_a_comma(study):
+    world, report = study
+    results = pd.read_csv(report / "results.csv")
+    own = results[(results["control"] == "last token") & (results["quantity"] == "r2_backward")]
+    layers = set(results.loc[results["analysis"] == "layer_curve", "layer"])
+    assert ("embedding" in layers) == (world == "fixed")
+    assert (own["estimate"].item() > 0.05) == (world == "fixed")
+
+
+def test_the_commands_one_by_one_find_the_same_numbers(study, language_model, here):
+    world, report = study
+    model = {"fixed": "word_languages", "switching": "switching_languages"}[world]
+    succeeds(f"simulate {model} -n 120 --seed 3 {WORLD} -o tokens.parquet")
+    succeeds(f"posterior {model} tokens.parquet {WORLD} -o p.parquet")
+    succeeds(f"extract '{language_model}' tokens.parquet -o states")
+    succeeds("analyse states p.parquet --seed 3 -o report")
+    whole, parts = (pd.read_csv(path / "results.csv") for path in (report, here / "report"))
+    both = whole.merge(parts, on=KEY, suffixes=("_whole", "_parts"))
+    both = both[both["control"] != "best"]  # random weights stand in one of the two choices only
+    assert len(both) > 30
+    assert set(both["analysis"]) == set(whole["analysis"])
+    for number in ("estimate", "ci_low", "ci_high", "p_value", "n_clusters"):
+        # Another set of sites makes other batches, whose kernels round differently.
+        pd.testing.assert_series_equal(
+            both[f"{number}_whole"], both[f"{number}_parts"], check_names=False, rtol=1e-3
+        )
+
+
+def test_the_same_seed_writes_the_same_bytes(study, language_model, here):
+    world, report = study
+    command = f"study language --world {world} --model '{language_model}' {STUDY}"
+    succeeds(f"{command} -o report")
+    first, again = tree(report), tree(here / "report")
+    for volatile in ("manifest.json", "index.html"):  # they say when
+        del first[volatile], again[volatile]
+    assert first == again
+
+
+@pytest.mark.slow
+@pytest.mark.smollm2
+def test_the_study_runs_on_the_real_model(here):
+    out = succeeds("study language -n 60 --blocks 1 --top 200 -o report")
+    assert out == "report/index.html\n"
+    results = pd.read_csv(here / "report" / "results.csv")
+    layers = set(results.loc[results["analysis"] == "layer_curve", "layer"])
+    assert layers == {"resid.30", "final_norm"}
+    assert (results["n"] == 60).all()
