@@ -229,6 +229,7 @@ class _Bench:
             curve = layer_curve({site: one}, self.Z, names=self.names, level=self.design.level)
             fits.append(curve.fits[0])
             kept = one if site == self.headline else kept
+            del one  # or it would lie beside the next
         if kept is None:
             raise InputError(f"the state at site '{self.headline}' is the same for every context.")
         return LayerCurve(tuple(fits), LOG_ODDS), kept

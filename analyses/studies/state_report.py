@@ -21,6 +21,7 @@ from .state_analyses import LOG_ODDS, MAP_ONE_HOT, POSTERIOR, RANDOM_WEIGHTS, St
 
 MARGIN = 0.95
 """An affine image that can be inverted must reach this much, with its whole interval."""
+OPENINGS: dict[Tone, str] = {"supported": "Yes", "not supported": "No", "undecided": "Undecided"}
 REPORT_FILES = ("index.html", "manifest.json")
 """What every report folder holds."""
 
@@ -46,25 +47,16 @@ def written(value: Estimate) -> str:
 
 def verdict(answers: StateAnalyses) -> Verdict:
     """Answer in one sentence: affine and invertible, and more than what needs no learning."""
-    fit, correlations = answers.fits[LOG_ODDS], answers.correlations[LOG_ODDS]
-    lower = min(fit.backward.ci_low, correlations.smallest.ci_low)
-    is_affine = lower > MARGIN
-    measured = (
-        f"held-out R² of the log-odds is {written(fit.backward)} and the smallest squared "
-        f"canonical correlation {written(correlations.smallest)}, "
-        f"{'above' if is_affine else 'not above'} the {MARGIN} that the claim needs"
-    )
+    affine, measured = _affine(answers)
     if answers.controls is None:
-        tone: Tone = "undecided" if is_affine else "not supported"
-        sentence = f"{'Close to one' if is_affine else 'No'}: {measured}."
+        tone: Tone = "undecided" if affine == "supported" else affine
+        opening = "Close to one" if affine == "supported" else OPENINGS[affine]
         remark = "No control was given, so nothing here tells learned from linear."
-        return Verdict(sentence, tone, remark)
-    difference = answers.controls.difference
-    learned, words = _learned(difference, _best_names(answers))
-    tone = _tone(is_affine=is_affine, learned=learned)
-    opening = {"supported": "Yes", "not supported": "No", "undecided": "Undecided"}[tone]
-    sentence = f"{opening}: {measured}; {words} ({written(difference)} in R²)."
-    increment = answers.controls.increment
+        return Verdict(f"{opening}: {measured}.", tone, remark)
+    difference, increment = answers.controls.difference, answers.controls.increment
+    learned, compared = _learned(difference, _best_names(answers))
+    tone = _both(affine, learned)
+    sentence = f"{OPENINGS[tone]}: {measured}; {compared} ({written(difference)} in R²)."
     remark = (
         f"Added to the best control, the states raise R² by {written(increment)}. “Learned” is "
         f"said only of what goes beyond the controls: a relation that a sum of input embeddings or "
@@ -73,18 +65,33 @@ def verdict(answers: StateAnalyses) -> Verdict:
     return Verdict(sentence, tone, remark)
 
 
+def _affine(answers: StateAnalyses) -> tuple[Tone, str]:
+    """Whether R² and the smallest ρ² exceed the margin, an equivalence claim, and its words."""
+    fit, smallest = answers.fits[LOG_ODDS].backward, answers.correlations[LOG_ODDS].smallest
+    tone: Tone = "undecided"
+    if min(fit.ci_low, smallest.ci_low) > MARGIN:
+        tone = "supported"
+    elif min(fit.ci_high, smallest.ci_high) <= MARGIN:
+        tone = "not supported"
+    words = {"supported": "above", "not supported": "not above", "undecided": "not clearly above"}
+    return tone, (
+        f"held-out R² of the log-odds is {written(fit)} and the smallest squared canonical "
+        f"correlation {written(smallest)}, {words[tone]} the {MARGIN} that the claim needs"
+    )
+
+
 def _learned(difference: Estimate, best: str) -> tuple[Tone, str]:
     if difference.ci_low > 0:
         return "supported", f"it reads more than its best control, {best}"
     if difference.ci_high < 0:
         return "not supported", f"its best control, {best}, reads more than the model does"
-    return "undecided", f"its best control, {best}, reads as much"
+    return "undecided", f"it cannot be told apart from its best control, {best}"
 
 
-def _tone(*, is_affine: bool, learned: Tone) -> Tone:
-    if not is_affine:
+def _both(affine: Tone, learned: Tone) -> Tone:
+    if "not supported" in {affine, learned}:
         return "not supported"
-    return learned
+    return "supported" if affine == learned == "supported" else "undecided"
 
 
 def _best_names(answers: StateAnalyses) -> str:
