@@ -148,7 +148,7 @@ def test_one_site_at_a_time_is_in_memory(monkeypatch):
     monkeypatch.setattr(state_analyses, "decompose_states", watched)
     world = planted_world(n=60)
     gc.collect()
-    analyse(world, {"final": world.noise()} | {str(k): world.noise() for k in range(6)})
+    analyse(world, {"final": world.noise()} | {str(k): world.noise() for k in range(2)})
     assert max(alive) == 1
 
 
