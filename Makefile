@@ -18,7 +18,7 @@ test: .venv/installed .venv/smollm2  ## run the whole test suite
 check: .venv/installed  ## formatter, linter, type checker and the fast tests
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
-	@$(BIN)/mypy -p concept_ppl
+	@$(BIN)/mypy -p concept_ppl -p concept_ppl.models -p concept_ppl.analyses
 	@$(BIN)/pytest -q -n auto -m "not slow and not smollm2 and not cuda"
 
 bench: .venv/installed .venv/smollm2 .venv/peers  ## speed and memory against peers, as ratios in one run
