@@ -1,9 +1,11 @@
 """Questions about states F and contrasts Z, one a file: arrays in, frozen results out."""
 
 from .canonical import CanonicalCorrelations, canonical_correlations
-from .contrast_tables import ContrastTable, ContrastTables, WaldTest, contrast_tables
+from .contrast_tables import ContrastTable, ContrastTables, contrast_tables
 from .controls import ControlComparison, ControlFit, compare_controls, shuffled
 from .goodness import GoodnessOfFit, decoded_contrasts, goodness_of_fit
+from .hypotheses import HypothesisTest
+from .latex import latex_table
 from .layers import LayerCurve, LayerFit, layer_curve
 from .multiplicity import benjamini_hochberg, holm
 from .results import RESULT_COLUMNS, Estimate, Row, result_frame
@@ -19,10 +21,10 @@ __all__ = [
     "DecomposedStates",
     "Estimate",
     "GoodnessOfFit",
+    "HypothesisTest",
     "LayerCurve",
     "LayerFit",
     "Row",
-    "WaldTest",
     "benjamini_hochberg",
     "canonical_correlations",
     "compare_controls",
@@ -31,6 +33,7 @@ __all__ = [
     "decompose_states",
     "goodness_of_fit",
     "holm",
+    "latex_table",
     "layer_curve",
     "result_frame",
     "shuffled",

@@ -19,6 +19,7 @@ from .intervals import (
     squared_correlation,
     standard_error,
 )
+from .latex import latex_table
 from .results import Estimate, Row, result_frame
 from .ridge import DecomposedStates, States, as_decomposed, cross_fit, whitener
 from .training_influence import training_influence
@@ -64,6 +65,11 @@ class CanonicalCorrelations:
                 *(f"  direction {i}  {value}" for i, value in enumerate(self.directions, 1)),
             ]
         )
+
+    def to_latex(self, label: str = "") -> str:
+        """Write the tidy table for a paper, as `latex_table` does."""
+        caption = f"Held-out squared canonical correlations of states and {self.target}"
+        return latex_table(self.tidy(), caption, label)
 
     def plot(self) -> Figure:
         """Forest plot of the directions and their mean."""

@@ -14,36 +14,12 @@ from concept_ppl.errors import InputError
 from .canonical import decoded_directions
 from .designs import Design, FloatArray, IntArray, check_contrasts, check_level
 from .figures import forest_plot
+from .hypotheses import HypothesisTest, f_test
+from .latex import latex_table
 from .results import Estimate, Row, result_frame
 from .ridge import States, as_decomposed
 
 REPEAT_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class WaldTest:
-    """Joint robust test that all slopes of one table are zero.
-
-    Attributes
-    ----------
-    null
-        In words.
-    statistic, df_num, df_denom, p_value
-        Robust F statistic, its degrees of freedom and tail probability.
-    """
-
-    null: str
-    statistic: float
-    df_num: float
-    df_denom: float
-    p_value: float
-
-    def __str__(self) -> str:
-        """Print the test on one line."""
-        return (
-            f"F({self.df_num:g}, {self.df_denom:g}) = {self.statistic:.4g}, "
-            f"p = {self.p_value:.3g}; null: {self.null}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +44,7 @@ class ContrastTable:
 
     contrast: str
     coefficients: tuple[tuple[str, Estimate], ...]
-    wald: WaldTest
+    wald: HypothesisTest
     r_squared: float
     text: str
 
@@ -100,6 +76,11 @@ class ContrastTables:
         """All tables as statsmodels prints them, each with its joint test."""
         return "\n\n".join(f"{table.text}\nJoint test: {table.wald}" for table in self.tables)
 
+    def to_latex(self, label: str = "") -> str:
+        """Write the tidy table for a paper, as `latex_table` does."""
+        caption = f"Contrasts of {self.target} on held-out canonical directions ({self.covariance})"
+        return latex_table(self.tidy(), caption, label)
+
     def plot(self) -> Figure:
         """Forest plot of all slopes."""
         entries = [
@@ -116,15 +97,15 @@ class ContrastTables:
             for coefficient, value in table.coefficients:
                 yield Row(name, "coefficient", f"{term}:{coefficient}", value, self.layer)
             first = table.coefficients[0][1]
-            wald = Estimate(
-                table.wald.statistic,
-                *(np.nan,) * 3,
-                first.ci_level,
-                table.wald.p_value,
-                first.n,
-                first.n_clusters,
+            yield table.wald.as_row(
+                name,
+                "wald_f",
+                term,
+                n=first.n,
+                n_clusters=first.n_clusters,
+                level=first.ci_level,
+                layer=self.layer,
             )
-            yield Row(name, "wald_f", term, wald, self.layer)
 
 
 def contrast_tables(
@@ -241,12 +222,11 @@ def _table(
     )
     slopes = np.eye(len(terms))[1:]
     test = fit.wald_test(slopes, use_f=True, scalar=True)
-    wald = WaldTest(
+    wald = f_test(
         f"no direction is related to {contrast}",
         float(test.statistic),
         float(test.df_num),
         float(test.df_denom),
-        float(test.pvalue),
     )
     text = str(fit.summary(alpha=round(1.0 - level, 12), slim=True))
     return ContrastTable(contrast, coefficients, wald, float(fit.rsquared), text)

@@ -23,6 +23,7 @@ from .designs import (
 from .figures import forest_plot
 from .goodness import backward_share, squared_errors
 from .intervals import SquaredErrors, difference, explained_share
+from .latex import latex_table
 from .results import Estimate, Row, result_frame
 from .ridge import CrossFit, DecomposedStates, States, as_decomposed, cross_fit, decompose
 from .training_influence import training_influence
@@ -100,6 +101,11 @@ class ControlComparison:
                 f"  R²([best control, F]) minus R²(best control)  {self.increment}",
             ]
         )
+
+    def to_latex(self, label: str = "") -> str:
+        """Write the tidy table for a paper, as `latex_table` does."""
+        caption = f"Held-out R²({self.target}|F) beside controls"
+        return latex_table(self.tidy(), caption, label)
 
     def plot(self) -> Figure:
         """Forest plot of all of them."""

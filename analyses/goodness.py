@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from .designs import FloatArray, check_contrasts, check_level
 from .figures import forest_plot
 from .intervals import SquaredErrors, explained_share
+from .latex import latex_table
 from .results import Estimate, Row, result_frame
 from .ridge import CrossFit, DecomposedStates, States, as_decomposed, cross_fit, decompose
 from .training_influence import baseline_influence, training_influence
@@ -53,6 +54,11 @@ class GoodnessOfFit:
                 *(f"    {name}  {value}" for name, value in self.per_contrast),
             ]
         )
+
+    def to_latex(self, label: str = "") -> str:
+        """Write the tidy table for a paper, as `latex_table` does."""
+        caption = f"Held-out R² of the {self.target}"
+        return latex_table(self.tidy(), caption, label)
 
     def plot(self) -> Figure:
         """Forest plot of all R²."""

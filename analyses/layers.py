@@ -12,6 +12,7 @@ from concept_ppl.errors import InputError
 from .canonical import correlate
 from .designs import check_contrasts, check_level
 from .goodness import backward_share
+from .latex import latex_table
 from .multiplicity import benjamini_hochberg
 from .results import Estimate, Row, result_frame
 from .ridge import States, as_decomposed
@@ -63,6 +64,11 @@ class LayerCurve:
             for fit in self.fits
         ]
         return "\n".join([f"Held-out fit of the {self.target} by layer", *lines])
+
+    def to_latex(self, label: str = "") -> str:
+        """Write the tidy table for a paper, as `latex_table` does."""
+        caption = f"Held-out fit of the {self.target} by layer"
+        return latex_table(self.tidy(), caption, label)
 
     def plot(self) -> Figure:
         """Curves over the layers with their intervals."""
