@@ -19,6 +19,7 @@ from torch import Tensor
 from concept_ppl.answers import Answer, Wanted, answer_from_table
 from concept_ppl.contexts import Contexts
 from concept_ppl.contraction import Leaf, align, combine, contract
+from concept_ppl.errors import InputError
 from concept_ppl.evidence import observed, token_rows
 from concept_ppl.factors import Emission, Factor, FactorGraph
 from concept_ppl.logspace import by_row, logsumexp, normalise
@@ -47,11 +48,23 @@ class Step:
 
 @dataclass(frozen=True)
 class Chain:
-    """A graph with moving concepts, unrolled: the static prior, then one step per position."""
+    """A graph with moving concepts, unrolled: the static prior, then one step per position.
+
+    Attributes
+    ----------
+    start : Leaf
+        The prior of the concepts that neither move nor depend on one that does.
+    steps : tuple of Step
+    reported : tuple of str
+        What a posterior speaks of.
+    closing : tuple of str
+        Concepts that do not move but depend on the state at some position.
+    """
 
     start: Leaf
     steps: tuple[Step, ...]
     reported: tuple[str, ...]
+    closing: tuple[str, ...]
 
     def cells(self, graph: FactorGraph) -> int:
         """Table cells that a context needs in the widest step."""
@@ -99,7 +112,9 @@ def unroll(graph: FactorGraph) -> Chain:
         if start is not None
         else torch.zeros([1] * (1 + len(static)), dtype=graph.dtype, device=graph.device)
     )
-    return Chain(Leaf(static, table, batched=True), tuple(steps), reported)
+    own = {f.scope[-1] for factors in by_step for f in factors if f.scope[-1].startswith(f.site)}
+    closing = tuple(name for name in static if name in own)
+    return Chain(Leaf(static, table, batched=True), tuple(steps), reported, closing)
 
 
 def answer_sequences(
@@ -115,6 +130,11 @@ def answer_sequences(
     rows = torch.from_numpy(order).to(graph.device)
     known = {name: index.to(graph.device)[rows] for name, index in given.items()}
     keep = wanted.filtered or wanted.smoothed
+    if keep and chain.closing:
+        raise InputError(
+            f"concept '{chain.closing[0]}' of model {graph.name} depends on a state within the "
+            f"context and has no posterior before that; leave out filtered and smoothed."
+        )
     states, kept = _forward(graph, chain, ordered, known, keep=keep)
     answer = answer_from_table(chain.reported, states[torch.argsort(rows)], joint=wanted.joint)
     if wanted.filtered:
@@ -151,8 +171,9 @@ def _forward(
         alpha = Leaf(alpha.scope, alpha.table.expand(active, *alpha.table.shape[1:]), True)
         if keep:
             kept.append(alpha.table)
-        done = Leaf(alpha.scope, alpha.table[next_active:], True)
-        finished.append(combine([done], step.present).table)
+        if next_active < active or not n:
+            done = Leaf(alpha.scope, alpha.table[next_active:], True)
+            finished.append(combine([done], step.present).table)
     return torch.cat(finished[::-1]), kept
 
 
