@@ -1,7 +1,9 @@
 """What a batch of contexts says about the concepts: log p(x | concepts), before any prior.
 
 Where all positions share one scope, the log-likelihood of a context is the sum of one row per token
-of a (vocabulary, Π parents) table: an embedding bag, which runs at memory bandwidth.
+of a (vocabulary, Π parents) table: an embedding bag, which runs at memory bandwidth. Where scopes
+differ from position to position but the union is small, their tables are laid out over it once, and
+the bag is taken over (position, token) pairs.
 """
 
 import math
@@ -18,6 +20,9 @@ from concept_ppl.contraction import Leaf, align
 from concept_ppl.errors import InputError
 from concept_ppl.factors import Emission, FactorGraph
 from concept_ppl.logspace import by_row
+
+MAX_LAID_OUT = 2**20
+"""Largest (position · vocabulary, joint values) table made so that one bag answers all scopes."""
 
 
 def evidence_leaves(
@@ -36,7 +41,8 @@ def evidence_leaves(
         if emission.start >= max(contexts.longest, 1):
             break
         if columns is None:
-            table = _bag(graph, emission, contexts)
+            tokens = emission.tokens
+            table = _bag(tokens.rows, graph.vocabulary_size if tokens.varies else 0, contexts)
         else:
             table = token_rows(emission, torch.from_numpy(columns[:, emission.start]))
         table = table.reshape(-1, *(graph.sizes[name] for name in emission.scope))
@@ -55,18 +61,20 @@ def observed(graph: FactorGraph, name: str, index: Tensor) -> Leaf:
     return Leaf((name,), zeros.masked_fill(excluded, -torch.inf), batched=True)
 
 
-def _bag(graph: FactorGraph, emission: Emission, contexts: Contexts) -> Tensor:
-    """Sum the rows of each context's tokens, shape (n_contexts, Π parents)."""
+def _bag(rows: Tensor, stride: int, contexts: Contexts) -> Tensor:
+    """Sum the rows of each context's tokens, shape (n_contexts, row width).
+
+    ``stride`` rows lie between one position's row of a token and the next one's.
+    """
     tokens, offsets = contexts.tokens, contexts.offsets
     index = tokens
-    if emission.tokens.varies:
+    if stride:
         positions = np.arange(len(tokens)) - np.repeat(offsets, contexts.lengths)
-        index = positions * graph.vocabulary_size + tokens
+        index = positions * stride + tokens
     is_observed = tokens != UNOBSERVED
     if not is_observed.all():
         counts = np.append(0, np.cumsum(is_observed))
         index, offsets = index[is_observed], counts[offsets]
-    rows = emission.tokens.rows
     if len(index) == 0:
         return rows.new_zeros(len(contexts), rows.shape[1])
     return embedding_bag(
@@ -90,14 +98,35 @@ def joint_evidence(
     graph: FactorGraph, scope: tuple[str, ...], contexts: Contexts, given: Mapping[str, Tensor]
 ) -> Tensor:
     """Return log p(x | scope) as one table, shape (n_contexts, Π scope); it may be written to."""
-    leaves = evidence_leaves(graph, contexts, given)
-    if len(leaves) == 1 and leaves[0].scope == scope:
-        return by_row(leaves[0].table)
     shape = (len(contexts), *(graph.sizes[name] for name in scope))
-    total = torch.zeros(shape, dtype=graph.dtype, device=graph.device)
+    n_rows = graph.n_tokens * graph.vocabulary_size
+    if len(graph.emissions) > 1 and n_rows * math.prod(shape[1:]) <= MAX_LAID_OUT:
+        total = _bag(_laid_out(graph, scope), graph.vocabulary_size, contexts).reshape(shape)
+        leaves = [observed(graph, name, index) for name, index in given.items()]
+    else:
+        leaves = evidence_leaves(graph, contexts, given)
+        if len(leaves) == 1 and leaves[0].scope == scope:
+            return by_row(leaves[0].table)
+        total = torch.zeros(shape, dtype=graph.dtype, device=graph.device)
     for leaf in leaves:
         total = total + align(leaf.scope, leaf.table, scope, batched=True)
     return by_row(total)
+
+
+def _laid_out(graph: FactorGraph, scope: tuple[str, ...]) -> Tensor:
+    """Return log p(x_t | scope), one row per (position, token), made once per graph."""
+    key = f"laid out:{','.join(scope)}"
+    if key not in graph._cache:
+        by_emission = []
+        for emission in graph.emissions:
+            rows = emission.tokens.rows
+            rows = rows.reshape(len(rows), *(graph.sizes[name] for name in emission.scope))
+            repeats = 1 if emission.tokens.varies else emission.stop - emission.start
+            by_emission.append(_spread(graph, emission.scope, rows, scope).repeat(repeats, 1))
+        graph._cache[key] = torch.cat(by_emission)
+    table = graph._cache[key]
+    assert isinstance(table, Tensor)
+    return table
 
 
 def prefix_evidence(

@@ -7,6 +7,7 @@ import pytest
 import torch
 from pyro.ops.indexing import Vindex
 
+from concept_ppl import evidence
 from concept_ppl.contexts import Contexts
 from concept_ppl.errors import InputError
 from concept_ppl.evidence import evidence_leaves, joint_evidence, prefix_evidence
@@ -51,6 +52,38 @@ def test_rows_are_summed_token_by_token_at_their_positions(by_position):
         for t in range(len(context))
     ]
     assert_log_close(prefix_evidence(graph, ("a", "b"), contexts, {}), prefixes, 1e-13)
+
+
+def reading_by_turns(n_tokens):
+    """Tokens read a, then (b, a), then b, then a again: a scope of its own for each position."""
+    a = pyro.sample("a", dist.Bernoulli(0.5)).long()
+    b = pyro.sample("b", dist.Categorical(torch.ones(3) / 3))
+    table = torch.as_tensor(TABLE)
+    for t in range(n_tokens):
+        reads = [(a, 0), (a, b), (0, b), (a, 1), (1, b)][t]
+        pyro.sample(f"x_{t}", dist.Categorical(Vindex(table)[t, *reads]))
+
+
+def by_turns(context):
+    total = np.zeros((2, 3))
+    for t, token in enumerate(context):
+        if token >= 0:
+            log_rows = np.log(TABLE[t, ..., token])
+            total += [log_rows[:, :1], log_rows, log_rows[:1], log_rows[:, 1:2], log_rows[1:]][t]
+    return total
+
+
+@pytest.mark.parametrize("largest", [0, evidence.MAX_LAID_OUT])
+def test_positions_of_differing_scopes_are_summed_laid_out_or_not(monkeypatch, largest):
+    monkeypatch.setattr(evidence, "MAX_LAID_OUT", largest)
+    graph, contexts = compile_model(reading_by_turns, 5), Contexts.from_lists(CONTEXTS)
+    known = torch.tensor([-1, 2, 0, -1, 1])
+    expected = np.stack([by_turns(context) for context in CONTEXTS])
+    assert_log_close(joint_evidence(graph, ("a", "b"), contexts, {}), expected.reshape(5, 6), 1e-13)
+    excluded = (np.arange(3) != known[:, None].numpy()) & (known[:, None].numpy() >= 0)
+    expected = np.where(excluded[:, None, :], -np.inf, expected).reshape(5, 6)
+    answer = joint_evidence(graph, ("a", "b"), contexts, {"b": known})
+    assert_log_close(answer, expected, 1e-13)
 
 
 def test_what_is_known_excludes_the_other_values():
