@@ -14,6 +14,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from concept_ppl.control_flow import enumerated, plain
 from concept_ppl.errors import ModelError
 from concept_ppl.tables import is_enumerable, log_table, support
 
@@ -162,19 +163,20 @@ class Enumeration(Messenger):  # type: ignore[misc]
             )
         if msg["infer"].get("_deterministic"):
             return
-        require_answerable(msg)
-        if msg["is_observed"]:
-            self.sites[name] = self._observed(msg)
-            return
-        kind = role(name)
-        table = log_table(msg["fn"])
-        plate = self._plate(msg)
-        self.sites[name] = self._traced(msg, kind, table, plate)
-        values = support(msg["fn"])
-        self.values[name] = values
+        with torch._C.DisableTorchFunctionSubclass():
+            require_answerable(msg)
+            if msg["is_observed"]:
+                self.sites[name] = self._observed(msg)
+                return
+            msg["value"], msg["done"] = enumerated(self._latent(msg)), True
+
+    def _latent(self, msg: dict[str, Any]) -> Tensor:
+        """Record a site that is not observed and return its values, laid out."""
+        name, kind, plate = msg["name"], role(msg["name"]), self._plate(msg)
+        self.sites[name] = self._traced(msg, kind, plain(log_table(msg["fn"])), plate)
+        self.values[name] = values = plain(support(msg["fn"]))
         stacked = kind == "concept" and plate is not None and plate.name != POSITION
-        place = self._stacked if stacked else self._enumerated
-        msg["value"], msg["done"] = place(msg, values), True
+        return self._stacked(msg, values) if stacked else self._enumerated(msg, values)
 
     def _plate(self, msg: dict[str, Any]) -> Any:
         frames = plates_of(msg)
@@ -194,7 +196,7 @@ class Enumeration(Messenger):  # type: ignore[misc]
     def _observed(self, msg: dict[str, Any]) -> TracedSite:
         plate = self._plate(msg)
         table, parents = self._name_dimensions(
-            msg["name"], observed_log_prob(msg), plate, n_values_dims=0
+            msg["name"], plain(observed_log_prob(msg)), plate, n_values_dims=0
         )
         size = plate.size if plate is not None else 1
         if plate is not None:
@@ -299,16 +301,36 @@ class Enumeration(Messenger):  # type: ignore[misc]
 
 
 @dataclass
+class Draws:
+    """Value indices for a series of runs, a Latin hypercube (McKay, Beckman and Conover 1979).
+
+    In K runs each of a concept's K values, impossible ones included, comes up once, in an order
+    drawn from the generator.
+    """
+
+    generator: torch.Generator
+    turn: int = -1
+    orders: dict[str, Tensor] = field(default_factory=dict)
+
+    def index(self, site: str, shape: tuple[int, ...], n_values: int) -> Tensor:
+        """Return the value index of each member of a site in this run."""
+        if site not in self.orders:
+            order = torch.rand((n_values, *shape), generator=self.generator).argsort(0)
+            self.orders[site] = order
+        return self.orders[site][self.turn % n_values]
+
+
+@dataclass
 class Assignment(Messenger):  # type: ignore[misc]
     """Run the program as written, with one value per concept, and record each site's table.
 
     Parameters
     ----------
-    generator
-        Draws the value index of each concept (uniformly, impossible values included).
+    draws
+        Choose the values; each assignment is their next turn.
     """
 
-    generator: torch.Generator
+    draws: Draws
     indices: dict[str, Tensor] = field(default_factory=dict)
     tables: dict[str, Tensor] = field(default_factory=dict)
     plates: dict[str, Any] = field(default_factory=dict)
@@ -317,6 +339,7 @@ class Assignment(Messenger):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         super().__init__()
+        self.draws.turn += 1
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         if msg["done"] or type(msg["fn"]).__name__ == "_Subsample":
@@ -335,8 +358,11 @@ class Assignment(Messenger):  # type: ignore[misc]
         self.tables[name] = log_table(msg["fn"]).detach()
         self.plates[name] = plates_of(msg)[0] if plates_of(msg) else None
         shape = tuple(msg["fn"].batch_shape)
-        index = torch.randint(len(values), shape, generator=self.generator)
-        self.indices[name] = index
+        if role(name) == "concept":
+            index = self.draws.index(name, shape, len(values))
+            self.indices[name] = index
+        else:
+            index = torch.zeros(shape, dtype=torch.long)
         msg["value"], msg["done"] = values[index], True
 
 

@@ -14,6 +14,7 @@ from pyro.distributions.distribution import COERCIONS
 from torch import Tensor
 from torch.distributions.utils import probs_to_logits
 
+from concept_ppl.control_flow import plain
 from concept_ppl.logspace import log, normalise
 
 ROW_SUM_TOLERANCE = 1e-5
@@ -143,7 +144,7 @@ def watching_row_sums() -> Iterator[list[float]]:
         if issubclass(cls, (dist.Categorical, dist.OneHotCategorical)):
             probs = kwargs.get("probs", args[0] if args else None)
             if isinstance(probs, Tensor) and probs.dim():
-                row_sums = _without_expanded(probs.detach())[0].sum(-1).flatten()
+                row_sums = _without_expanded(plain(probs.detach()))[0].sum(-1).flatten()
                 off = (row_sums - 1).abs()
                 if off.numel() and not bool(off.max() <= ROW_SUM_TOLERANCE):
                     sums.append(float(row_sums[off.nan_to_num(torch.inf).argmax()]))

@@ -18,9 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from concept_ppl.control_flow import ControlFlowError
 from concept_ppl.enumeration import (
     POSITION,
     Assignment,
+    Draws,
     Enumeration,
     GivenValues,
     TracedSite,
@@ -28,11 +30,15 @@ from concept_ppl.enumeration import (
 )
 from concept_ppl.errors import ConceptPPLError, ModelError
 from concept_ppl.factors import Concept, Emission, Factor, FactorGraph, TokenTable
+from concept_ppl.prefixes import is_prefix_consistent
 from concept_ppl.tables import watching_row_sums
-from concept_ppl.verification import is_prefix_consistent, require_agreement
+from concept_ppl.verification import agrees_at, require_agreement
 
 Model = Callable[[int], Any]
 """A Pyro program for one context: takes the number of tokens."""
+
+CELLS, CELLS_TO_ANSWER = 2**23, 2**26
+"""Table cells that are traced again at shorter lengths: at any, and at those of given contexts."""
 
 
 def compile_model(
@@ -43,7 +49,7 @@ def compile_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
-    prefixes: bool = True,
+    lengths: Iterable[int] | None = None,
 ) -> FactorGraph:
     """Trace a Pyro program under enumeration and keep its log-tables.
 
@@ -62,54 +68,99 @@ def compile_model(
         Where the tables are to lie, and their precision; they are computed in float64.
     seed
         Seed of the single values with which the tables are checked.
-    prefixes
-        Whether to find out if shorter contexts are prefixes of this one; if not, the graph answers
-        contexts of this length alone.
+    lengths
+        Of the shorter contexts that will be answered, all by default; the program is traced again
+        there (at some of them, where that would take long), and if it means something else at one,
+        the graph answers contexts of ``n_tokens`` alone.
 
     Raises
     ------
     ModelError
         If the program cannot be answered exactly; the message names the site and the remedy.
     """
-    n_tokens = max(int(n_tokens), 1)
-    given = GivenValues({**getattr(model, "values", {}), **(values or {})})
-    generator = torch.Generator().manual_seed(seed)
-    name = getattr(model, "__name__", type(model).__name__)
-    with _double_precision(), watching_row_sums() as row_sums:
-        first = Assignment(generator)
-        with _explaining(name, "fails when it is run once"):
-            run(model, n_tokens, given, first)
-        row_sums.clear()
-        enumeration = Enumeration(first.n_plates, row_sums)
-        with _explaining(name, "fails when its sites are enumerated"):
-            run(model, n_tokens, given, enumeration)
-        _require_used(name, given)
-        graph = _assemble(model, name, n_tokens, enumeration)
-        require_agreement(graph, model, given, first, generator)
-        consistent = prefixes and is_prefix_consistent(graph, model, given, generator)
-    return replace(graph, prefix_consistent=consistent).to(device, dtype)
+    given = _given(model, values)
+    if lengths is None:
+        graph = _compile(model, n_tokens, given, range(1, n_tokens), seed, cells=CELLS)
+    else:
+        graph = _compile(model, n_tokens, given, lengths, seed)
+    _require_used(graph.name, given)
+    return graph.to(device, dtype)
 
 
 def compile_lengths(
-    model: Model, lengths: NDArray[np.int64], **options: Any
+    model: Model,
+    lengths: NDArray[np.int64],
+    *,
+    values: Mapping[str, Any] | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
 ) -> Iterator[tuple[FactorGraph, NDArray[np.int64]]]:
-    """Compile a program for contexts of the given lengths.
+    """Compile a program for contexts of the given lengths; options as in :func:`compile_model`.
 
     Yields
     ------
     graph, rows
         One graph for all rows where shorter contexts are prefixes of longer ones, else one graph
-        for each length. Options are those of :func:`compile_model`.
+        for each length.
     """
-    longest = int(lengths.max(initial=0))
-    graph = compile_model(model, longest, **options)
-    if graph.prefix_consistent or (np.maximum(lengths, 1) == graph.n_tokens).all():
-        yield graph, np.arange(len(lengths))
+    given = _given(model, values)
+    needed = np.maximum(lengths, 1)
+    each = np.unique(needed)[::-1] if len(needed) else np.ones(1, dtype=np.int64)
+    graph = _compile(model, int(each[0]), given, each[1:], seed)
+    if graph.prefix_consistent or len(each) == 1:
+        _require_used(graph.name, given)
+        yield graph.to(device, dtype), np.arange(len(lengths))
         return
-    for length in np.unique(lengths):
-        if max(int(length), 1) != graph.n_tokens:
-            graph = compile_model(model, int(length), **options, prefixes=False)
-        yield graph, np.flatnonzero(lengths == length)
+    for length in each:
+        if length != graph.n_tokens:
+            graph = _compile(model, int(length), given, (), seed)
+        yield graph.to(device, dtype), np.flatnonzero(needed == length)
+    _require_used(graph.name, given)
+
+
+def _given(model: Model, values: Mapping[str, Any] | None) -> GivenValues:
+    return GivenValues({**getattr(model, "values", {}), **(values or {})})
+
+
+def _compile(
+    model: Model,
+    n_tokens: int,
+    given: GivenValues,
+    lengths: Iterable[int],
+    seed: int,
+    *,
+    cells: float = CELLS_TO_ANSWER,
+) -> FactorGraph:
+    """Trace at a length, compare with the program as written, and with shorter traces."""
+    n_tokens = max(int(n_tokens), 1)
+    name = getattr(model, "__name__", type(model).__name__)
+    generator = torch.Generator().manual_seed(seed)
+    draws = Draws(generator)
+    with _double_precision(), watching_row_sums() as row_sums:
+        first = Assignment(draws)
+        with _explaining(name, "fails when it is run once"):
+            run(model, n_tokens, given, first)
+
+        def trace(length: int) -> FactorGraph:
+            row_sums.clear()
+            enumeration = Enumeration(first.n_plates, row_sums)
+            with _explaining(name, "fails when its sites are enumerated"):
+                run(model, length, given, enumeration)
+            return _assemble(model, name, length, enumeration)
+
+        graph = trace(n_tokens)
+        require_agreement(graph, model, given, draws)
+        shorter = [int(n) for n in lengths if 0 < n < n_tokens]
+        with torch.no_grad():
+            consistent = is_prefix_consistent(
+                graph,
+                shorter,
+                trace,
+                lambda length: agrees_at(graph, model, length, given, generator),
+                cells,
+            )
+    return replace(graph, prefix_consistent=consistent and (bool(shorter) or n_tokens == 1))
 
 
 def _require_used(name: str, given: GivenValues) -> None:
@@ -159,6 +210,8 @@ def _explaining(name: str, what: str) -> Iterator[None]:
 
 
 def _is_control_flow(error: Exception) -> bool:
+    if isinstance(error, ControlFlowError):
+        return True
     patterns = (
         "Boolean value of Tensor with more than one value",
         "cannot be converted to Scalar",

@@ -1,9 +1,8 @@
 """Does a program mean the same when it is enumerated as when it is run with single values?
 
 ``TABLE[a][b]`` and other plain indexing give wrong tables under enumeration without a word. Running
-the program as written, with single values drawn uniformly, and looking those up in the traced
-tables finds this out. The same comparison at shorter lengths tells whether one trace answers all of
-them.
+the program as written, with single values, and looking those up in the traced tables finds this
+out. The values are a Latin hypercube: in as many runs as a concept has values, each comes up once.
 """
 
 from collections.abc import Mapping
@@ -12,59 +11,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_ppl.enumeration import Assignment, GivenValues, role, run
+from concept_ppl.enumeration import Assignment, Draws, GivenValues, role, run
 from concept_ppl.errors import ModelError
 from concept_ppl.factors import FactorGraph
 
-MAX_CHECKED_LENGTHS = 16
-CHECKS = 8
+MIN_RUNS = 8
+SITES_RUN = 2000
+"""Sites that are run in all, a fraction of a second; a long program gets fewer runs."""
 TOLERANCE = 1e-5
 """On log-probabilities, relative and absolute: wide enough for tables written in float32."""
 
 
-def require_agreement(
-    graph: FactorGraph,
-    model: Any,
-    given: GivenValues,
-    first: Assignment,
-    generator: torch.Generator,
-) -> None:
-    """Compare the graph with runs of the program as written, the first of which is given.
+def require_agreement(graph: FactorGraph, model: Any, given: GivenValues, draws: Draws) -> None:
+    """Compare the graph with runs of the program as written.
 
     Raises
     ------
     ModelError
         If a table differs from what the program says at single values; the message names the site.
     """
-    _require_agreement(graph, first)
-    runs = max(2, CHECKS * 50 // max(50, len(graph.concepts) + graph.n_tokens))
-    for _ in range(runs):
-        run(model, graph.n_tokens, given, check := Assignment(generator))
-        _require_agreement(graph, check)
+    wanted = max(MIN_RUNS, *graph.sizes.values(), 0)
+    for _ in range(max(2, min(wanted, SITES_RUN // (len(graph.concepts) + graph.n_tokens)))):
+        run(model, graph.n_tokens, given, check := Assignment(draws))
+        site = _first_disagreement(graph, check, graph.n_tokens)
+        if site is not None:
+            raise ModelError(
+                f"site '{site}' gets another table when its parents are enumerated than when they "
+                f"have single values; index tables with Vindex(TABLE)[a, b], never TABLE[a][b], "
+                f"and combine concepts elementwise."
+            )
 
 
-def is_prefix_consistent(
-    graph: FactorGraph, model: Any, given: GivenValues, generator: torch.Generator
-) -> bool:
-    """Whether the program for shorter contexts is a prefix of this one, at a few lengths."""
-    return all(
-        _is_prefix(graph, model, length, given, generator)
-        for length in _lengths_to_check(graph.n_tokens)
-    )
-
-
-def _lengths_to_check(n_tokens: int) -> list[int]:
-    if n_tokens <= MAX_CHECKED_LENGTHS:
-        return list(range(1, n_tokens))
-    return [1, 2, n_tokens // 2]
-
-
-def _is_prefix(
+def agrees_at(
     graph: FactorGraph, model: Any, length: int, given: GivenValues, generator: torch.Generator
 ) -> bool:
-    shorter = Assignment(generator)
+    """Whether one run of the program for a shorter context is found in the graph's tables."""
     try:
-        run(model, length, given, shorter)
+        run(model, length, given, shorter := Assignment(Draws(generator)))
     except Exception:
         return False
     return _first_disagreement(graph, shorter, length) is None
@@ -104,17 +87,12 @@ def _agrees(
 
 
 def _first_token_disagreement(
-    graph: FactorGraph, check: Assignment, index: Mapping[str, int], n_tokens: int
+    graph: FactorGraph, check: Assignment, index: Mapping[str, int], length: int
 ) -> str | None:
-    written = [name for name in check.tables if name == "x" or name.startswith("x_")]
-    if "x" in written and check.plates["x"].size != n_tokens:
-        return "x"
-    if "x" not in written and len(written) != n_tokens:
-        return "x_0"
-    for emission in graph.emissions:
-        if emission.start >= n_tokens:
-            break
-        site = "x" if "x" in written else f"x_{emission.start}"
+    for emission in graph.emissions[:length]:
+        site = "x" if "x" in check.tables else f"x_{emission.start}"
+        if site not in check.tables or (site == "x" and check.plates["x"].size != length):
+            return site
         if any(parent not in index for parent in emission.scope):
             return site
         parents = tuple(index[parent] for parent in emission.scope)
@@ -123,8 +101,8 @@ def _first_token_disagreement(
         own = check.tables[site]
         if site == "x" and emission.stop - emission.start == 1:
             own = own[min(emission.start, own.shape[0] - 1)]
-        if site == "x" and emission.tokens.varies:
-            rows = rows[:n_tokens]
+        elif site == "x" and emission.tokens.varies:
+            rows = rows[:length]
         if not _close(rows, own):
             return site
     return None
@@ -159,13 +137,3 @@ def _close(graph_rows: Tensor, written_rows: Tensor) -> bool:
     except RuntimeError:
         return False
     return bool(torch.isclose(a, b, rtol=TOLERANCE, atol=TOLERANCE).all())
-
-
-def _require_agreement(graph: FactorGraph, check: Assignment) -> None:
-    site = _first_disagreement(graph, check, graph.n_tokens)
-    if site is not None:
-        raise ModelError(
-            f"site '{site}' gets another table when its parents are enumerated than when they have "
-            f"single values; index tables with Vindex(TABLE)[a, b], never TABLE[a][b], and combine "
-            f"concepts elementwise."
-        )
