@@ -7,6 +7,7 @@ from .goodness import GoodnessOfFit, decoded_contrasts, goodness_of_fit
 from .hypotheses import HypothesisTest
 from .latex import latex_table
 from .layers import LayerCurve, LayerFit, layer_curve
+from .linear_map import LinearMap, linear_map
 from .multiplicity import benjamini_hochberg, holm
 from .results import RESULT_COLUMNS, Estimate, Row, result_frame
 from .ridge import DecomposedStates, decompose_states
@@ -24,6 +25,7 @@ __all__ = [
     "HypothesisTest",
     "LayerCurve",
     "LayerFit",
+    "LinearMap",
     "Row",
     "benjamini_hochberg",
     "canonical_correlations",
@@ -35,6 +37,7 @@ __all__ = [
     "holm",
     "latex_table",
     "layer_curve",
+    "linear_map",
     "result_frame",
     "shuffled",
 ]

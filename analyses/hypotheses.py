@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy import stats
+from scipy import special
 
 from concept_ppl.errors import InputError
 
@@ -103,7 +103,7 @@ def f_test(null: str, statistic: float, df_num: float, df_denom: float) -> Hypot
     broken = _not_a_statistic(statistic, df_num, df_denom)
     if broken:
         return invalid(null, broken)
-    p_value = float(stats.f.sf(statistic, df_num, df_denom))
+    p_value = float(special.fdtrc(df_num, df_denom, max(statistic, 0.0)))
     return HypothesisTest(null, float(statistic), "F", float(df_num), float(df_denom), p_value)
 
 
@@ -112,7 +112,7 @@ def chi2_test(null: str, statistic: float, df: float) -> HypothesisTest:
     broken = _not_a_statistic(statistic, df)
     if broken:
         return invalid(null, broken)
-    p_value = float(stats.chi2.sf(statistic, df))
+    p_value = float(special.chdtrc(df, max(statistic, 0.0)))
     return HypothesisTest(null, float(statistic), "chi2", float(df), MISSING, p_value)
 
 
@@ -121,7 +121,7 @@ def t_test(null: str, statistic: float, df: float) -> HypothesisTest:
     broken = _not_a_statistic(statistic, df)
     if broken:
         return invalid(null, broken)
-    p_value = 2.0 * float(stats.t.sf(abs(statistic), df))
+    p_value = 2.0 * float(special.stdtr(df, -abs(statistic)))
     return HypothesisTest(null, float(statistic), "t", MISSING, float(df), p_value)
 
 
