@@ -20,6 +20,10 @@ CACHE_BYTES = 2**22
 """Working memory of a chunk: passes over what the caches hold are several times faster."""
 MIN_CHUNK = 256
 """Fewer contexts at a time than this and the calls take longer than the arithmetic."""
+JOINT_TABLES = 6
+"""Tables over all joint values that are alive at once while an engine makes log_joint."""
+KEPT_TABLES = 2
+"""Copies of log_joint that are kept: the chunks, and the whole that they are put together to."""
 
 Estimate = tuple[int, int, int, tuple[str, ...]]
 """(width, cells, operations, scope) of one context."""
@@ -106,6 +110,7 @@ def make_plan(
     engine: str = "auto",
     memory: float = 2e9,
     kept_positions: bool = False,
+    joint_rows: int = 0,
 ) -> Plan:
     """Choose the engine and the chunk by estimated cost, before anything is allocated.
 
@@ -117,11 +122,14 @@ def make_plan(
         Budget of working memory in bytes.
     kept_positions
         Whether every position is kept (filtered or smoothed posteriors of moving concepts).
+    joint_rows
+        Contexts whose ``log_joint`` is kept until the end, 0 where it is not asked for; what it
+        takes leaves the rest of the budget to the chunks.
 
     Raises
     ------
     MemoryBudgetError
-        If one context alone exceeds the budget.
+        If one context alone, with all that is kept, exceeds the budget.
     """
     if engine not in ENGINES:
         raise InputError(f"engine '{engine}' is unknown; choose one of {', '.join(ENGINES)}.")
@@ -132,7 +140,17 @@ def make_plan(
         raise InputError(f"model {graph.name} has moving concepts; use engine='auto'.")
     width, cells, operations, scope = _ESTIMATES[chosen](graph, contexts, given, kept_positions)
     itemsize = torch.empty((), dtype=graph.dtype).element_size()
-    bytes_per_context = int(cells * itemsize)
+    joint_bytes = _n_joint(graph) * itemsize if joint_rows else 0
+    is_own_table = chosen == "dense" and scope == tuple(graph.concepts)
+    bytes_per_context = int(cells * itemsize) + joint_bytes * (1 if is_own_table else JOINT_TABLES)
+    kept = KEPT_TABLES * joint_rows * joint_bytes
+    if joint_rows and bytes_per_context + kept > memory:
+        raise MemoryBudgetError(
+            f"model {graph.name}: the joint posterior of {joint_rows:,} "
+            f"context{'s' if joint_rows > 1 else ''} over "
+            f"{_n_joint(graph):,} joint values takes {bytes_per_context + kept:,} bytes, the "
+            f"budget is {int(memory):,}; leave out the joint, give fewer contexts or raise memory=."
+        )
     if bytes_per_context > memory:
         raise MemoryBudgetError(
             f"model {graph.name}: one context needs {bytes_per_context:,} bytes with engine "
@@ -140,8 +158,13 @@ def make_plan(
             f"memory= or make the tables of the program narrower."
         )
     cached = max(MIN_CHUNK, CACHE_BYTES // bytes_per_context)
-    chunk = max(1, min(int(memory // bytes_per_context), cached, max(len(contexts), 1)))
+    chunk = int(min((memory - kept) / bytes_per_context, cached, max(len(contexts), 1)))
     return Plan(chosen, scope, width, bytes_per_context, int(operations), chunk, len(contexts))
+
+
+def _n_joint(graph: FactorGraph) -> int:
+    """Return the number of joint values of what is reported, moving concepts at one position."""
+    return math.prod(concept.size for concept in graph.reported.values())
 
 
 def _choose(graph: FactorGraph, contexts: Contexts, given: tuple[str, ...], memory: float) -> str:

@@ -146,7 +146,8 @@ def posterior(
     engine
         ``auto`` chooses by estimated cost; ``dense``, ``elimination``, ``sequence`` force one.
     memory
-        Budget of working memory in bytes; contexts are answered in chunks that keep to it.
+        Budget in bytes for the tables of a chunk of contexts and for ``log_joint``, where it is
+        asked for; the chunks are as large as the budget allows.
     device, dtype
         Where and in which precision to compute, where ``model`` is a program.
     impossible
@@ -164,7 +165,8 @@ def posterior(
     InputError
         If a token lies outside the vocabulary; the message names row and token.
     MemoryBudgetError
-        If one context alone exceeds the budget.
+        If one context alone, or the joint of all of them, exceeds the budget; nothing has been
+        allocated then.
     """
     batch = as_contexts(contexts)
     wanted = Wanted(joint, filtered, smoothed)
@@ -178,7 +180,16 @@ def posterior(
         part = batch.take(rows)
         distinct, inverse = part.unique() if not known else (part, np.arange(len(part)))
         own = {name: index[torch.from_numpy(rows)] for name, index in known.items()}
-        for answer in _answers(graph, distinct, own, wanted, engine, memory):
+        plan = make_plan(
+            graph,
+            distinct,
+            given=tuple(own),
+            engine=engine,
+            memory=memory,
+            kept_positions=filtered or smoothed,
+            joint_rows=len(batch) if joint else 0,
+        )
+        for answer in _answers(graph, plan, distinct, own, wanted):
             _require_same_concepts(graph, answers, answer)
             answers.append(answer)
             done += len(answer.log_evidence) * len(part) // max(len(distinct), 1)
@@ -212,29 +223,20 @@ def graphs_for(
         require_tokens(model, contexts)
         yield model, np.arange(len(contexts))
         return
-    options = {"values": values, "device": device, "dtype": dtype}
-    for graph, rows in compile_lengths(model, contexts.lengths, **options):
+    graphs = compile_lengths(model, contexts.lengths, values=values, device=device, dtype=dtype)
+    for graph, rows in graphs:
         require_tokens(graph, contexts.take(rows), rows)
         yield graph, rows
 
 
 def _answers(
     graph: FactorGraph,
+    plan: Plan,
     contexts: Contexts,
     given: Mapping[str, Tensor],
     wanted: Wanted,
-    engine: str,
-    memory: float,
 ) -> Iterator[Answer]:
     by_position = wanted.filtered or wanted.smoothed
-    plan = make_plan(
-        graph,
-        contexts,
-        given=tuple(given),
-        engine=engine,
-        memory=memory,
-        kept_positions=by_position,
-    )
     if graph.moving and plan.engine != "sequence" and wanted.smoothed:
         raise InputError("engine 'elimination' does not smooth moving concepts; use engine='auto'.")
     answer = _engine(graph, plan)

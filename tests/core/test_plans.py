@@ -8,6 +8,7 @@ from pyro.ops.indexing import Vindex
 
 from concept_ppl.contexts import Contexts
 from concept_ppl.errors import InputError, MemoryBudgetError
+from concept_ppl.plans import make_plan
 from concept_ppl.tracing import compile_model
 
 HALF = torch.tensor([0.5, 0.5], dtype=torch.float64)
@@ -71,6 +72,20 @@ def test_a_table_over_twenty_two_concepts_is_refused_before_it_is_allocated():
     graph = compile_model(model, 1)
     with pytest.raises(MemoryBudgetError, match=r"a table over 22 concepts.*budget is 10,000,000"):
         graph.plan(BATCH.take(BATCH.lengths[:1] * 0), memory=1e7)
+
+
+def test_the_joint_that_is_kept_leaves_the_rest_of_the_budget_to_the_chunks():
+    graph = coins(10, all_seen=True)
+    without = make_plan(graph, BATCH, memory=1e6).bytes_per_context
+    joint = make_plan(graph, BATCH, memory=1.5e6, joint_rows=50)
+    table = 8 * 2**10
+    assert joint.bytes_per_context == without + table
+    kept = 1.5e6 - joint.chunk * joint.bytes_per_context
+    assert kept >= 50 * table
+    assert joint.chunk < make_plan(graph, BATCH, memory=1.5e6).chunk
+    with pytest.raises(MemoryBudgetError, match=r"of 1,000 contexts over 1,024 joint values takes"):
+        make_plan(graph, BATCH, memory=1.5e6, joint_rows=1000)
+    assert make_plan(graph, BATCH, memory=float("inf"), joint_rows=10**9).chunk == 50
 
 
 def test_an_engine_must_suit_the_model():
