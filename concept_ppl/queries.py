@@ -1,5 +1,6 @@
 """Other exact answers: the next token, the most probable concepts, samples, pairs of concepts."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from concept_ppl.factors import FactorGraph
 from concept_ppl.logspace import expectation, log_product, normalise
 from concept_ppl.posteriors import ImpossibleContextError, graphs_for, posterior
 from concept_ppl.tracing import Model
+
+STATE_CELLS = 2**24
+"""Joint states of moving concepts that are held at once (128 MiB), however many the contexts."""
 
 Batch = Contexts | pd.DataFrame | Tensor | Iterable[Sequence[int]]
 
@@ -101,12 +105,17 @@ def _log_weights(
         leaves = all_leaves(graph, contexts, {})
         table = contract(leaves, graph.sizes, scope, len(contexts))
         return normalise(table.reshape(len(contexts), -1), 1)
-    answer = posterior(graph, contexts, joint=True, impossible="mark")
-    assert answer.log_joint is not None
     names = graph.at_length(tuple(graph.reported), length)
     shape = [graph.sizes[name] for name in names]
-    state = Leaf(names, answer.log_joint.reshape(len(contexts), *shape), batched=True)
-    return combine([state], scope).table.reshape(len(contexts), -1)
+    at_once = max(1, STATE_CELLS // math.prod(shape))
+    pieces = []
+    for start in range(0, len(contexts), at_once):
+        part = contexts.slice(start, min(start + at_once, len(contexts)))
+        answer = posterior(graph, part, joint=True, impossible="mark")
+        assert answer.log_joint is not None
+        state = Leaf(names, answer.log_joint.reshape(len(part), *shape), batched=True)
+        pieces.append(combine([state], scope).table.reshape(len(part), -1))
+    return torch.cat(pieces)
 
 
 @dataclass(frozen=True)
@@ -193,15 +202,27 @@ def _maximum(values: Tensor, dims: int | Sequence[int]) -> Tensor:
 
 
 def pair_log_marginals(graph: FactorGraph, contexts: Batch, first: str, second: str) -> Tensor:
-    """Return log p(first, second | x), shape (n_contexts, K_first, K_second)."""
+    """Return log p(first, second | x), shape (n_contexts, K_first, K_second).
+
+    A concept beside itself has its marginal on the diagonal and zeros (−inf) elsewhere.
+
+    Raises
+    ------
+    InputError
+        If the model has no such concept, or a token lies outside the vocabulary.
+    """
     for name in (first, second):
         if name not in graph.sizes:
             known = ", ".join(graph.sizes)
             raise InputError(f"model {graph.name} has no concept '{name}'; it has: {known}.")
     batch = as_contexts(contexts)
     require_tokens(graph, batch)
-    table = contract(all_leaves(graph, batch, {}), graph.sizes, (first, second), len(batch))
-    return normalise(table, (1, 2))
+    leaves = all_leaves(graph, batch, {})
+    if first == second:
+        single = normalise(contract(leaves, graph.sizes, (first,), len(batch)), 1)
+        same = torch.eye(graph.sizes[first], dtype=torch.bool, device=single.device)
+        return torch.where(same, single.unsqueeze(2), -torch.inf)
+    return normalise(contract(leaves, graph.sizes, (first, second), len(batch)), (1, 2))
 
 
 def mutual_information(pair: Tensor) -> Tensor:

@@ -129,6 +129,26 @@ def test_a_next_token_site_must_exist():
         predictive(as_program(example_static_world()), [[0]], site="z")
 
 
+def test_a_concept_beside_itself_is_on_the_diagonal():
+    world, contexts = example_static_world(), [[0, 1], [1]]
+    graph = compile_model(as_program(world), 2)
+    pair = pair_log_marginals(graph, contexts, "b", "b")
+    references = [solve(world, context).log_marginals["b"] for context in contexts]
+    expected = [
+        [[row[k] if k == j else -np.inf for k in range(3)] for j in range(3)] for row in references
+    ]
+    assert_log_close(pair, expected)
+    entropies = [-sum(np.exp(v) * v for v in row if v > -np.inf) for row in references]
+    np.testing.assert_allclose(mutual_information(pair), entropies, atol=1e-12)
+
+
+def test_many_contexts_of_moving_concepts_are_predicted_piece_by_piece(monkeypatch):
+    program, contexts = as_program(example_moving_world()), [[1, 0], [0, 0], [1, 1], [0], [0, 1]]
+    whole = predictive(program, contexts)
+    monkeypatch.setattr("concept_ppl.queries.STATE_CELLS", 8)
+    assert_log_close(predictive(program, contexts), whole)
+
+
 def test_moving_concepts_have_a_joint_maximum_at_the_compiled_length():
     world, context = example_moving_world(), [1, 0, 1]
     graph = compile_model(as_program(world), 3)
