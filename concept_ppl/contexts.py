@@ -4,10 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ from concept_ppl.errors import InputError
 
 UNOBSERVED = -1
 """The token that stands for a position whose token is unknown."""
+
+LARGEST_TOKEN = 2**63 - 1
 
 _HASH_SEED = 0x5EED
 
@@ -51,19 +55,24 @@ class Contexts:
 
     @classmethod
     def from_lists(cls, contexts: Iterable[Sequence[int | None]]) -> "Contexts":
-        """Build from lists of token indices, ``None`` or −1 for an unobserved token."""
-        rows = [
-            np.asarray([UNOBSERVED if t is None else t for t in row], np.int64) for row in contexts
-        ]
+        """Build from lists of token indices, ``None`` or −1 for an unobserved token.
+
+        Raises
+        ------
+        InputError
+            If a row is no list of whole numbers; the message names it.
+        """
+        rows = [_token_row(row, number) for number, row in enumerate(contexts)]
         lengths = np.array([len(row) for row in rows], np.int64)
         return cls(np.concatenate([np.empty(0, np.int64), *rows]), lengths)
 
     @classmethod
     def from_padded(cls, tokens: NDArray[np.int64] | Tensor) -> "Contexts":
         """Build from a rectangular array, shape (n_contexts, n_tokens), −1 for unobserved."""
-        array = np.ascontiguousarray(np.asarray(tokens, np.int64))
+        array = np.asarray(tokens)
         if array.ndim != 2:
             raise InputError(f"contexts must have two dimensions, not {array.ndim}.")
+        array = np.ascontiguousarray(_whole_numbers(array, "contexts"))
         return cls(array.reshape(-1), np.full(array.shape[0], array.shape[1], np.int64))
 
     @classmethod
@@ -159,11 +168,37 @@ def _spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.
     return np.asarray(np.arange(total) + np.repeat(starts - (ends - lengths), lengths))
 
 
+def _token_row(row: Sequence[int | None], number: int) -> NDArray[np.int64]:
+    try:
+        tokens = np.asarray([UNOBSERVED if token is None else token for token in row])
+    except (TypeError, ValueError):
+        tokens = np.empty((0, 0))
+    if tokens.ndim != 1:
+        raise InputError(f"row {number} is no list of token indices; give one list per context.")
+    return _whole_numbers(tokens, f"row {number}")
+
+
+def _whole_numbers(tokens: NDArray[Any], where: str) -> NDArray[np.int64]:
+    """Convert to 64 bits without rounding a fraction or wrapping around a large number."""
+    kind = tokens.dtype.kind
+    fits = kind in "bi" or (kind == "u" and tokens.max(initial=0) <= LARGEST_TOKEN)
+    if not fits and tokens.size:
+        example = tokens.max() if kind == "u" else tokens.flat[0]
+        raise InputError(
+            f"{where}: tokens must be whole numbers below 2^63 (None or -1 where unobserved), not "
+            f"{example}."
+        )
+    return tokens.astype(np.int64, copy=False)
+
+
 def as_contexts(contexts: "Contexts | pd.DataFrame | Tensor | Iterable[Sequence[int]]") -> Contexts:
     """Accept what users have: ``Contexts``, a tokens table, a rectangular tensor, or lists."""
     if isinstance(contexts, Contexts):
         return contexts
     if isinstance(contexts, pd.DataFrame):
+        if "x" not in contexts:
+            names = ", ".join(map(str, contexts.columns))
+            raise InputError(f"the table has no column x (list of token indices); it has: {names}.")
         return Contexts.from_lists(contexts["x"])
     if isinstance(contexts, torch.Tensor):
         return Contexts.from_padded(contexts)
@@ -199,28 +234,36 @@ def read_tokens(path: str | Path) -> tuple[pd.DataFrame, Contexts]:
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
         raise InputError(f"{path}, row {row}: x is null; write an empty list for no context.")
-    tokens = values.cast(pa.int64()).fill_null(UNOBSERVED).to_numpy(zero_copy_only=False)
     lengths = column.value_lengths().cast(pa.int64()).to_numpy(zero_copy_only=False)
-    contexts = Contexts(np.array(tokens), np.array(lengths))
-    _require_known(path, values, contexts)
-    return file.drop_columns(["x"]).to_pandas(), contexts
+    _require_indices(path, values, lengths)
+    tokens = values.cast(pa.int64()).fill_null(UNOBSERVED).to_numpy(zero_copy_only=False)
+    return file.drop_columns(["x"]).to_pandas(), Contexts(np.array(tokens), np.array(lengths))
 
 
-def _require_known(path: str | Path, values: pa.Array, contexts: Contexts) -> None:
-    negative = np.flatnonzero((contexts.tokens < 0) & values.is_valid().to_numpy(False))
-    if len(negative):
-        row = int(np.searchsorted(np.cumsum(contexts.lengths), negative[0], side="right"))
-        token = contexts.tokens[negative[0]]
-        raise InputError(f"{path}, row {row}: token {token} is negative; use null for unobserved.")
+def _require_indices(path: str | Path, values: pa.Array, lengths: NDArray[np.int64]) -> None:
+    """Refuse tokens below zero (a −1 would count as unobserved) or past 64 bits with sign."""
+    if pa.types.is_null(values.type):
+        return
+    wrong = pc.less(values, pa.scalar(0, values.type))
+    reason = "is negative; use null for unobserved"
+    if pa.types.is_uint64(values.type):
+        wrong = pc.greater(values, pa.scalar(LARGEST_TOKEN, values.type))
+        reason = "is 2^63 or more; number the vocabulary from 0"
+    places = np.flatnonzero(wrong.fill_null(False).to_numpy(zero_copy_only=False))
+    if len(places):
+        row = int(np.searchsorted(np.cumsum(lengths), places[0], side="right"))
+        raise InputError(f"{path}, row {row}: token {values[int(places[0])]} {reason}.")
 
 
 def read_parquet(path: str | Path) -> pa.Table:
     """Read a Parquet file that has at least one row, or say in one sentence why not."""
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder; name a Parquet file.")
     if not Path(path).is_file():
         raise InputError(f"{path} does not exist; name a Parquet file.")
     try:
         file = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is not a readable Parquet file.") from error
     if file.num_rows == 0:
         raise InputError(f"{path} holds no rows.")

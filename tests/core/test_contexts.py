@@ -76,6 +76,36 @@ def test_what_users_have_is_accepted():
         as_contexts(torch.tensor([0, 1]))
 
 
+@pytest.mark.parametrize(
+    ("contexts", "match"),
+    [
+        ([[0], [0.5]], r"row 1: tokens must be whole numbers .* not 0\.5"),
+        ([[0, float("nan")]], "row 0: tokens must be whole numbers"),
+        ([["a"]], "row 0: tokens must be whole numbers .* not a"),
+        ([[0], [2**63]], "row 1: .* below 2\\^63 .* not 9223372036854775808"),
+        ([[2**70]], "row 0: .* below 2\\^63"),
+        (
+            [np.array([0, 2**64 - 1], np.uint64)],
+            "row 0: .* below 2\\^63 .* not 18446744073709551615",
+        ),
+        ([0, 1], "row 0 is no list of token indices"),
+        ([[[0, 1], [2]]], "row 0 is no list of token indices"),
+        (torch.tensor([[0.7]]), "contexts: tokens must be whole numbers"),
+        (np.array([[2**63]], np.uint64), "row 0: .* below 2\\^63"),
+        (pd.DataFrame({"z": [1]}), "no column x .* it has: z"),
+    ],
+)
+def test_what_is_no_token_is_neither_rounded_nor_wrapped_around(contexts, match):
+    with pytest.raises(InputError, match=match):
+        as_contexts(contexts)
+
+
+def test_tokens_of_any_integer_type_are_the_same_tokens():
+    for kind in (np.uint8, np.int16, np.uint64, np.int64):
+        assert as_lists(as_contexts([np.array([3, 0], kind), np.array([], kind)])) == [[3, 0], []]
+        assert as_lists(Contexts.from_padded(np.array([[3, 0]], kind))) == [[3, 0]]
+
+
 def write(path, x, **columns):
     pq.write_table(pa.table({"x": x, **columns}), path)
     return path
@@ -117,3 +147,11 @@ def test_a_bad_tokens_file_is_refused_in_one_sentence(tmp_path):
     refused("row 1: x is null; write an empty list")
     write(path, [[0], [], [1, -1]])
     refused("row 2: token -1 is negative; use null for unobserved")
+    beyond = pa.array([[], [0, None], [1, 2**63 + 5]], pa.list_(pa.uint64()))
+    write(path, beyond)
+    refused(r"row 2: token 9223372036854775813 is 2\^63 or more")
+    write(path, pa.array([[0, None], [2**63 - 1]], pa.list_(pa.uint64())))
+    assert as_lists(read_tokens(path)[1]) == [[0, -1], [2**63 - 1]]
+    path.unlink()
+    path.mkdir()
+    refused(r"t\.parquet is a folder; name a Parquet file")
