@@ -68,18 +68,31 @@ def read_posterior(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If the file is missing or empty, has no ``log_p.`` columns, or a row is no distribution.
+        If the file is missing or empty, has no ``log_p.`` columns, one of them does not hold
+        numbers, or a row is no distribution.
     """
     table = read_parquet(path).to_pandas()
     columns = concept_columns(table)
     if not columns:
         raise InputError(f"{path} has no columns log_p.<concept>.<value>; it is no posterior file.")
     for concept, names in columns.items():
+        _require_numbers(path, table[names])
         values = table[names].to_numpy(np.float64)
         off = ~(np.abs(np.exp(values).sum(1) - 1) < TOLERANCE)
         if off.any():
             row = int(np.argmax(off))
             raise InputError(
-                f"{path}, row {row}: p({concept}) sums to {np.exp(values[row]).sum()}."
+                f"{path}, row {row}: p({concept}) sums to {np.exp(values[row]).sum()}, not 1; give "
+                f"natural logarithms of all values' probabilities, as `concept-ppl posterior` "
+                f"writes them."
             )
     return pd.DataFrame(table)
+
+
+def _require_numbers(path: str | Path, columns: pd.DataFrame) -> None:
+    for name, column in columns.items():
+        if not pd.api.types.is_float_dtype(column) and not pd.api.types.is_integer_dtype(column):
+            raise InputError(
+                f"{path}: column {name} holds {column.dtype}, not numbers; give natural logarithms "
+                f"of probabilities, as `concept-ppl posterior` writes them."
+            )

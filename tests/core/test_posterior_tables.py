@@ -51,12 +51,18 @@ def test_a_posterior_file_is_checked(tmp_path):
     wrong = table()
     wrong.loc[2, "log_p.a.1"] = 0.0
     wrong.to_parquet(path)
-    with pytest.raises(InputError, match=r"row 2: p\(a\) sums to 1\.\d+"):
+    with pytest.raises(InputError, match=r"row 2: p\(a\) sums to 1\.\d+, not 1; give natural log"):
         read_posterior(path)
     wrong.loc[2, "log_p.a.1"] = np.nan
     wrong.to_parquet(path)
     with pytest.raises(InputError, match="row 2"):
         read_posterior(path)
+    for values in (list("abcd"), [True] * 4, [None] * 4):
+        table().assign(**{"log_p.a.1": values}).to_parquet(path)
+        with pytest.raises(
+            InputError, match=r"p\.parquet: column log_p\.a\.1 holds .* not numbers"
+        ):
+            read_posterior(path)
     table()[["text"]].to_parquet(path)
     with pytest.raises(InputError, match=r"has no columns log_p"):
         read_posterior(path)
