@@ -90,19 +90,28 @@ def _execute(file: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except ConceptPPLError:
         raise
-    except Exception as error:
-        raise ModelError(f"model file {file} fails{_line(error, file)}: {error}.") from error
+    except (Exception, SystemExit) as error:
+        raise _failure(f"model file {file}", error, file) from error
     finally:
         torch.set_default_dtype(before)
         sys.path.remove(str(file.resolve().parent))
     return module
 
 
-def _line(error: Exception, file: Path) -> str:
+def _failure(what: str, error: Exception | SystemExit, file: Path) -> ModelError:
+    """Say where in the file it failed, and why: a call of ``sys.exit`` would end us in silence."""
+    reason = str(error)
+    if isinstance(error, SystemExit):
+        reason = f"it calls sys.exit({error.code!r}); raise an exception instead"
+    return ModelError(f"{what} fails{_line(error, file)}: {reason}.")
+
+
+def _line(error: BaseException, file: Path) -> str:
     if isinstance(error, SyntaxError):
         return f" at line {error.lineno}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file]
-    return f" at line {frames[-1].lineno}" if frames else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).resolve() == file.resolve()]
+    return f" at line {own[-1].lineno}" if own else ""
 
 
 def _pick(
@@ -118,11 +127,39 @@ def _pick(
     takes_all = any(p.kind is p.VAR_KEYWORD for p in arguments.values())
     own = {key: value for key, value in parameters.items() if takes_all or key in arguments}
     values = {key: value for key, value in parameters.items() if key not in own}
+    for key in own.keys() & arguments.keys():
+        _require_like_default(file.stem, arguments[key], own[key])
     not_numbers = [key for key, value in values.items() if not _is_numeric(value)]
     if not_numbers:
         known = ", ".join(arguments)
         raise ModelError(f"{file.stem} has no parameter '{not_numbers[0]}'; it takes: {known}.")
     return _build(chosen, own, file), values
+
+
+def _require_like_default(model: str, parameter: inspect.Parameter, value: Any) -> None:
+    """Refuse a single value where a list is expected, and text where a number is."""
+    default = parameter.default
+    wants_list = isinstance(default, tuple | list)
+    examples = default if wants_list else (default,)
+    given = value if isinstance(value, tuple | list) else (value,)
+    wants_numbers = bool(examples) and all(_is_number(example) for example in examples)
+    wanted = ""
+    if wants_list and (isinstance(value, str) or _is_number(value)):
+        wanted = "a list"
+    elif wants_numbers and any(isinstance(one, str) for one in given):
+        wanted = "numbers" if wants_list else "a number"
+    elif parameter.annotation is int and isinstance(value, float):
+        wanted = "a whole number"
+    if wanted:
+        example = ",".join(map(str, examples)) or f"{value},"
+        raise ModelError(
+            f"parameter '{parameter.name}' of {model} takes {wanted}, as {parameter.name}="
+            f"{example}, not {value!r}."
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_numeric(value: Any) -> bool:
@@ -140,8 +177,8 @@ def _build(build: Callable[..., Any], arguments: dict[str, Any], file: Path) -> 
         model = build(**arguments)
     except ConceptPPLError:
         raise
-    except Exception as error:
-        raise ModelError(f"build of {file} fails{_line(error, file)}: {error}.") from error
+    except (Exception, SystemExit) as error:
+        raise _failure(f"build of {file}", error, file) from error
     finally:
         torch.set_default_dtype(before)
     if not callable(model):
@@ -159,11 +196,11 @@ def _prepared(model: Model, name: str, values: dict[str, Any]) -> Model:
 
 
 def parse_parameter(text: str) -> tuple[str, Any]:
-    """Read ``key=value`` from a command line: a Python literal, a list a,b,c, or a string."""
+    """Read ``key=value``: a Python literal, a list ``a,b,c`` (one alone: ``a,``), or a string."""
     key, separator, value = text.partition("=")
     if not separator or not key.isidentifier():
         raise ModelError(f"parameter '{text}' is not of the form key=value.")
     try:
         return key, ast.literal_eval(value)
     except (ValueError, SyntaxError):
-        return key, tuple(value.split(",")) if "," in value else value
+        return key, tuple(value.removesuffix(",").split(",")) if "," in value else value

@@ -139,8 +139,8 @@ def _copy(sizes: Sequence[int], determinism: float) -> Tensor:
     return copy.reshape(*sizes, n_joint)
 
 
-def _cardinalities(cardinalities: Sequence[int] | int) -> tuple[int, ...]:
-    sizes = (cardinalities,) if isinstance(cardinalities, int) else tuple(cardinalities)
+def _cardinalities(cardinalities: Sequence[int]) -> tuple[int, ...]:
+    sizes = tuple(cardinalities)
     if not sizes or not all(_is_count(size) and size > 0 for size in sizes):
         raise ModelError(
             f"cardinalities must be whole numbers from 1, as 2,3,2, not {cardinalities!r}."

@@ -127,6 +127,54 @@ def test_what_is_wrong_with_a_file_is_told_with_its_line(write, tmp_path):
         load_model("no_zoo")
 
 
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("import sys\n\nsys.exit(0)\n", "model file .* fails at line 3"),
+        ("raise SystemExit\n", "model file .* fails at line 1"),
+        ("def build():\n    raise SystemExit('bye')\n", "build of .* fails at line 2"),
+    ],
+)
+def test_a_file_that_exits_does_not_take_us_with_it(text, where, write, monkeypatch):
+    path = write(text)
+    with pytest.raises(ModelError, match=rf"{where}: it calls sys\.exit\("):
+        load_model(path)
+    monkeypatch.chdir(path.parent)
+    with pytest.raises(ModelError, match=where):
+        load_model(path.name)
+
+
+DEFAULTS = """
+def build(words=("a", "b"), spans=(1, 8), top: int = 9, rate=1, name="z", free=(), flag=True):
+    return lambda n_tokens: None
+"""
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("words=en", "'words' of mine takes a list, as words=a,b, not 'en'"),
+        ("spans=3", "'spans' of mine takes a list, as spans=1,8, not 3"),
+        ("spans=x,y", r"'spans' of mine takes numbers, as spans=1,8, not \('x', 'y'\)"),
+        ("free=en", "'free' of mine takes a list, as free=en,, not 'en'"),
+        ("top=abc", "'top' of mine takes a number, as top=9, not 'abc'"),
+        ("top=2.5", r"'top' of mine takes a whole number, as top=9, not 2\.5"),
+        ("rate=fast", "'rate' of mine takes a number, as rate=1, not 'fast'"),
+    ],
+)
+def test_a_value_unlike_the_default_is_refused_before_the_build(parameter, message, write):
+    with pytest.raises(ModelError, match=message):
+        load_model(write(DEFAULTS), **dict([parse_parameter(parameter)]))
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    ["words=en,", "words=c,d,e", "spans=3,", "free=1,x", "top=3", "rate=0.5", "name=3", "flag=no"],
+)
+def test_a_value_like_the_default_is_left_to_the_build(parameter, write):
+    assert callable(load_model(write(DEFAULTS), **dict([parse_parameter(parameter)])))
+
+
 def test_a_file_may_import_its_neighbour_and_leaves_the_path_alone(write):
     write("SIZE = 3\n", "neighbour_of_mine.py")
     before = list(sys.path)
@@ -142,6 +190,8 @@ def test_a_file_may_import_its_neighbour_and_leaves_the_path_alone(write):
         ("floor=1e-8", ("floor", 1e-8)),
         ("languages=en,fr", ("languages", ("en", "fr"))),
         ("name=en", ("name", "en")),
+        ("languages=en,", ("languages", ("en",))),
+        ("cardinalities=3,", ("cardinalities", (3,))),
         ("lengths=(1, 4)", ("lengths", (1, 4))),
         ("path=a=b", ("path", "a=b")),
     ],
