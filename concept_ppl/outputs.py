@@ -39,7 +39,9 @@ def new_file(path: str | Path, *, force: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def new_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
+def new_folder(
+    path: str | Path, *, force: bool = False, known_by: Collection[str] = ()
+) -> Iterator[Path]:
     """Yield a temporary folder; it takes the place of ``path`` when the block succeeds.
 
     Parameters
@@ -49,15 +51,19 @@ def new_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         if the block fails. A symbolic link is followed.
     force
         Replace a folder that is already there (an empty one is always replaced).
+    known_by
+        Files that every folder of this kind holds: ``force`` replaces no other one, because that
+        would delete someone's work.
 
     Raises
     ------
     InputError
-        If ``path`` exists and ``force`` is false, is a file, or cannot be written.
+        If ``path`` exists and ``force`` is false, is a file, is a folder of another kind, or cannot
+        be written.
     """
     with _saying_why(path):
         target = Path(path).resolve()
-        _require_free_folder(path, target, force=force, known_by=())
+        _require_free_folder(path, target, force=force, known_by=known_by)
     with _temporary(path, target, folder=True) as temporary, _saying_why(path, DISK_IS_FULL):
         yield temporary
         _put_in_place(temporary, target)
@@ -70,16 +76,13 @@ def require_writable(
 
     Parameters
     ----------
-    path, force
+    path, force, known_by
         As :func:`new_folder`.
-    known_by
-        Files that every folder of this kind holds: ``force`` replaces no other one, because that
-        would delete someone's work.
 
     Raises
     ------
     InputError
-        As :func:`new_folder`, or if the folder there is of another kind.
+        As :func:`new_folder`.
     """
     with _saying_why(path):
         target = Path(path).resolve()

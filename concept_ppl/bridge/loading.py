@@ -46,7 +46,7 @@ def load_language_model(
     device, dtype
         Where the weights go and in what type.
     revision
-        Branch, tag or commit of a hub id.
+        Branch, tag or commit of a hub id; what lies on the disk has none.
     random_weights
         A seed: the same architecture and tokenizer, with weights drawn as the config says. The
         global random state is left as it was.
@@ -56,7 +56,7 @@ def load_language_model(
     Raises
     ------
     InputError
-        If the device does not exist here.
+        If the device does not exist here, or a revision is asked of weights on the disk.
     LanguageModelError
         If the model is missing, unreachable, not in safetensors or GGUF, incomplete, or fails the
         checks of `wrap_language_model`.
@@ -88,6 +88,11 @@ def _find(
     path = Path(name).expanduser()
     if name in SHIPPED_WEIGHTS and not path.exists():
         path = find_shipped_weights(name)
+    if revision is not None and (path.suffix == ".gguf" or path.is_dir()):
+        raise InputError(
+            f"revision {revision!r} is of a hub id, and {name} is read from {path}, which has no "
+            "revisions; leave the revision out."
+        )
     if path.suffix == ".gguf":
         if not path.is_file():
             raise LanguageModelError(f"{path} does not exist; name a GGUF file that does.")

@@ -83,12 +83,13 @@ class States:
         folder
             The folder to make.
         force
-            Replace a folder that is already there.
+            Replace states that are already there.
 
         Raises
         ------
         InputError
-            If the folder exists and ``force`` is false, or cannot be written.
+            If the folder exists and ``force`` is false, holds something other than states, or
+            cannot be written.
         """
         manifest = {
             "format": FORMAT,
@@ -98,7 +99,7 @@ class States:
             "width": self.width,
             "provenance": self.provenance,
         }
-        with new_folder(folder, force=force) as temporary:
+        with new_folder(folder, force=force, known_by=(TENSORS, MANIFEST)) as temporary:
             tensors = {site: np.ascontiguousarray(self[site]) for site in self.sites}
             save_file({**tensors, N_TOKENS: self.n_tokens}, temporary / TENSORS)
             text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)

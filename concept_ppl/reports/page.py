@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from concept_ppl.errors import InputError
-from concept_ppl.outputs import new_folder
+from concept_ppl.outputs import new_folder, require_writable
 
 from .formatting import interval, number
 from .manifest import plain, write_manifest
@@ -26,6 +26,8 @@ TONES: Final[dict[Tone, str]] = {
     "not supported": "Not supported",
     "undecided": "Undecided",
 }
+KNOWN_BY: Final = ("index.html", "manifest.json")
+"""Files that tell a report from other folders."""
 MOST_RESULT_ROWS: Final = 500
 """The page prints this many rows of the results; the files always hold all of them."""
 
@@ -55,7 +57,7 @@ def write_report(report: Report, folder: str | Path, *, force: bool = False) -> 
         have the tidy columns; if a figure's name is taken twice or cannot name a file.
     """
     target = Path(folder)
-    _refuse_other_folder(target, force=force)
+    require_writable(target, force=force, known_by=KNOWN_BY)
     results = tidy_results(report.results)
     figures = [figure for section in _sections(report) for figure in section.figures]
     _check_report(report, figures)
@@ -64,7 +66,7 @@ def write_report(report: Report, folder: str | Path, *, force: bool = False) -> 
         for figure in figures
     }
     page = render_page(report, drawings, _all_results(results))
-    with new_folder(target, force=force) as temporary:
+    with new_folder(target, force=force, known_by=KNOWN_BY) as temporary:
         (temporary / "index.html").write_text(page, encoding="utf-8")
         write_results(results, temporary)
         write_manifest(report.manifest, temporary)
@@ -210,11 +212,3 @@ def _check_report(report: Report, figures: Sequence[Figure]) -> None:
             )
         if names.count(name) > 1:
             raise InputError(f"figure {name!r}: two figures have this name.")
-
-
-def _refuse_other_folder(target: Path, *, force: bool) -> None:
-    """Refuse to replace a folder that is not a report: ``force`` must not delete someone's work."""
-    if not (force and target.is_dir() and any(target.iterdir())):
-        return
-    if not ((target / "index.html").is_file() and (target / "manifest.json").is_file()):
-        raise InputError(f"{target} holds something other than a report; name another folder.")

@@ -131,6 +131,19 @@ def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.usefixtures("offline")
+def test_a_revision_of_weights_on_the_disk_is_refused(folder: Path, tmp_path: Path) -> None:
+    gguf = tmp_path / "weights.gguf"
+    gguf.write_bytes(b"not a model")
+    for name in (str(folder), str(gguf)):
+        with pytest.raises(
+            InputError, match=r"revision .main. is of a hub id, and .* leave the rev"
+        ):
+            load_language_model(name, revision="main")
+    with pytest.raises(LanguageModelError, match="hub does not give it"):
+        load_language_model("no-such/model", revision="main")
+
+
 def test_a_folder_without_a_part_names_the_part(folder: Path) -> None:
     pickled = folder / "pytorch_model.bin"
     (folder / "model.safetensors").rename(pickled)

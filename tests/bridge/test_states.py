@@ -96,6 +96,17 @@ def test_a_missing_or_foreign_folder_is_no_folder_of_states(tmp_path: Path) -> N
         load_states(tmp_path)
 
 
+def test_force_replaces_states_and_no_other_folder(states: States, tmp_path: Path) -> None:
+    states.save(tmp_path / "states")
+    states.save(tmp_path / "states", force=True)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match=r"is a folder without .* --force does not replace it"):
+        states.save(mine, force=True)
+    assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
+
+
 def test_a_manifest_that_lies_is_refused(folder: Path) -> None:
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())

@@ -171,6 +171,12 @@ def test_force_spares_a_folder_of_another_kind(tmp_path):
         require_writable(tmp_path, force=True, known_by=("page", "manifest"))
     with pytest.raises(InputError, match="already exists"):
         require_writable(tmp_path, known_by=("page",))
+    with (
+        pytest.raises(InputError, match="without manifest, so --force does not replace it"),
+        new_folder(tmp_path, force=True, known_by=("page", "manifest")),
+    ):
+        pass
+    assert names(tmp_path) == ["page", "thesis"]
 
 
 def test_a_link_keeps_pointing_where_it_did(tmp_path):

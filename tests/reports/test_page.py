@@ -167,7 +167,7 @@ def test_force_does_not_delete_a_folder_that_is_no_report(tmp_path):
     folder = tmp_path / "home"
     folder.mkdir()
     (folder / "thesis.tex").write_text("years of work")
-    with pytest.raises(InputError, match="other than a report"):
+    with pytest.raises(InputError, match=r"home is a folder without index\.html"):
         write_report(sample_report(), folder, force=True)
     assert (folder / "thesis.tex").read_text() == "years of work"
 
