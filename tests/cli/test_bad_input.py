@@ -70,6 +70,7 @@ def write_posteriors() -> None:
     table.assign(**{"log_p.c.1": math.log(0.5), "log_p.c.0": math.log(0.5)}).to_parquet(
         "constant.parquet"
     )
+    table.assign(**{"log_p.c.1": "low"}).to_parquet("words.parquet")
     for name, row in {"infinite": (-math.inf, 0.0), "half": (-1.0, -1.0)}.items():
         spoiled = table.copy()
         spoiled.iloc[4] = row
@@ -83,10 +84,14 @@ def folder(here):
     Path("syntax.py").write_text("def model(:\n")
     Path("lines.py").write_text("raise ValueError('many\\nlines')\n")
     Path("nothing.py").write_text("x = 1\n")
+    Path("exits.py").write_text("import sys\nsys.exit(0)\n")
     pd.DataFrame({"x": [[0, 1], []], "text": ["a b", ""]}).to_parquet("tokens.parquet")
     pd.DataFrame({"z": [1]}).to_parquet("other.parquet")
     pd.DataFrame({"x": [[0, 1], [2, 7]]}).to_parquet("outside.parquet")
     pd.DataFrame({"x": [[0, 1], [-4]]}).to_parquet("negative.parquet")
+    pd.DataFrame({"x": [[0] * 40]}).to_parquet("forty.parquet")
+    beyond = pa.array([[0], [2**63]], pa.list_(pa.uint64()))
+    pq.write_table(pa.table({"x": beyond}), "beyond.parquet")
     pd.DataFrame({"x": [[0, 1], None]}).to_parquet("null.parquet")
     pd.DataFrame({"x": [[0.5]]}).to_parquet("half_tokens.parquet")
     pd.DataFrame({"text": ["en", None]}).to_parquet("null_text.parquet")
@@ -140,8 +145,18 @@ def folder(here):
         ("posterior m.py tokens.parquet -o o.parquet -p rate=1", ["'rate'", "leave out"]),
         ("posterior m.py tokens.parquet -o o.parquet -p rate", ["'rate'", "key=value"]),
         ("posterior m.py tokens.parquet -o o.parquet --memory 10", ["bytes", "memory"]),
+        (
+            "posterior concept_tree forty.parquet -o o.parquet -p concepts=40 --joint",
+            ["concept_tree", "1,099,511,627,776 joint values", "bytes", "leave out the joint"],
+        ),
+        ("posterior m.py beyond.parquet -o o.parquet", ["row 1", "9223372036854775808", "2^63"]),
+        ("posterior m.py mine -o o.parquet", ["mine is a folder", "Parquet"]),
+        ("posterior exits.py tokens.parquet -o o.parquet", ["exits.py", "line 2", "sys.exit"]),
         ("posterior m.py tokens.parquet -o o.parquet --device cuda:9", ["cuda:9", "cpu"]),
         ("simulate word_languages -o o.parquet -p top=9 -p a=b", ["'a'", "languages"]),
+        ("simulate word_languages -o o.parquet -p top=abc", ["'top'", "a number", "'abc'"]),
+        ("simulate word_languages -o o.parquet -p languages=en", ["'languages'", "a list", "'en'"]),
+        ("simulate concept_dag -o o.parquet -p cardinalities=2,0", ["cardinalities", "(2, 0)"]),
         ("simulate word_languages -o o.parquet -p top=0", ["top", "at least 1"]),
         ("simulate word_languages -o o.parquet -p languages=en,xx", ["'xx'", "en"]),
         ("simulate switching_languages -o o.parquet -p switch=2", ["switch", "probability"]),
@@ -151,12 +166,18 @@ def folder(here):
         ("extract junk.gguf tokens.parquet -o s", ["junk.gguf", "GGUF"]),
         ("extract ./nowhere tokens.parquet -o s", ["./nowhere", "does not exist"]),
         ("extract mine tokens.parquet -o s", ["mine", "config.json"]),
+        ("extract junk.gguf tokens.parquet -o s --revision v1", ["'v1'", "junk.gguf", "leave"]),
+        ("extract mine tokens.parquet -o s --revision v1", ["'v1'", "mine", "leave"]),
         ("extract smollm2 other.parquet -o s", ["other.parquet", "no column text", "z"]),
         ("analyse nowhere p.parquet -o r", ["nowhere", "extract"]),
         ("analyse mine p.parquet -o r", ["mine", "manifest.json"]),
         ("analyse states missing.parquet -o r", ["missing.parquet", "does not exist"]),
         ("analyse states tokens.parquet -o r", ["tokens.parquet", "no posterior file"]),
-        ("analyse states half.parquet -o r", ["half.parquet", "row 4", "sums to 0.7"]),
+        (
+            "analyse states half.parquet -o r",
+            ["half.parquet", "row 4", "sums to 0.7", "logarithms"],
+        ),
+        ("analyse states words.parquet -o r", ["words.parquet", "log_p.c.1", "not numbers"]),
         ("analyse states short.parquet -o r", ["states", "60", "short.parquet", "20"]),
         ("analyse states infinite.parquet -o r", ["infinite.parquet, row 4", "c.1:0", "zeros"]),
         ("analyse states constant.parquet -o r", ["constant.parquet", "c.1:0", "same in every"]),
