@@ -91,3 +91,26 @@ def test_evidence_within_a_plate_reaches_a_concept_outside_of_it():
         for g in (0, 1)
     )
     assert_log_close(result.smoothed["z"][0, 1], math.log(both / sum(weights)))
+
+
+def test_we_agree_with_pyro_where_a_plate_couples_global_and_local_concepts():
+    """Pyro 1.9 is right here; https://github.com/pyro-ppl/pyro/issues/1460 is of older versions."""
+    bias = torch.tensor([[0.2, 0.8], [0.7, 0.3]], dtype=torch.float64)
+    noise = torch.tensor([[0.9, 0.1], [0.3, 0.7]], dtype=torch.float64)
+    tokens = torch.tensor([1, 1, 0, 1])
+
+    def coupled(n_tokens, observed=None):
+        g = pyro.sample("g", dist.Categorical(bias[0]))
+        h = pyro.sample("h", dist.Categorical(Vindex(bias)[g]))
+        with pyro.plate("position", n_tokens):
+            z = pyro.sample("z", dist.Categorical(Vindex(bias)[(g + h) % 2]))
+            pyro.sample("x", dist.Categorical(Vindex(noise)[z]), obs=observed)
+
+    theirs = TraceEnum_ELBO(max_plate_nesting=1).compute_marginals(
+        config_enumerate(coupled), lambda *_: None, len(tokens), tokens
+    )
+    ours = posterior(coupled, tokens[None], smoothed=True)
+    for name in "gh":
+        expected = theirs[name].logits.log_softmax(-1)
+        assert_log_close(ours.log_marginals[name][0], expected, 1e-9)
+    assert_log_close(ours.smoothed["z"], theirs["z"].logits.log_softmax(-1), 1e-9)
