@@ -146,7 +146,8 @@ def prefix_evidence(
     known = [observed(graph, name, index) for name, index in given.items()]
     start = sum(_spread(graph, leaf.scope, leaf.table, scope) for leaf in known)
     if not by_position:
-        return torch.zeros(0, math.prod(graph.sizes[name] for name in scope), dtype=graph.dtype)
+        width = math.prod(graph.sizes[name] for name in scope)
+        return torch.zeros(0, width, dtype=graph.dtype, device=graph.device)
     running = torch.stack(by_position, 1).cumsum(1)
     if known:
         running = running + torch.as_tensor(start).unsqueeze(1)

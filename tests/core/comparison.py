@@ -20,7 +20,8 @@ def assert_log_close(
 ) -> None:
     """Absolute difference of logarithms within the tolerance; −inf only where −inf is expected."""
     got = actual.detach().cpu().double().numpy()
-    want = np.asarray(expected, dtype=np.float64)
+    on_cpu = expected.detach().cpu() if isinstance(expected, Tensor) else expected
+    want = np.asarray(on_cpu, dtype=np.float64)
     assert got.shape == want.shape
     assert not np.isnan(got).any()
     np.testing.assert_array_equal(np.isneginf(got), np.isneginf(want))
