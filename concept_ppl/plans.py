@@ -43,6 +43,8 @@ class Plan:
         Largest number of concepts in one table.
     bytes_per_context : int
         Peak working memory of one context.
+    kept_bytes : int
+        What ``log_joint`` takes besides, until the last chunk is answered.
     operations : int
         Log-table cells touched per context.
     chunk : int
@@ -54,6 +56,7 @@ class Plan:
     scope: tuple[str, ...]
     width: int
     bytes_per_context: int
+    kept_bytes: int
     operations: int
     chunk: int
     n_contexts: int
@@ -159,7 +162,9 @@ def make_plan(
         )
     cached = max(MIN_CHUNK, CACHE_BYTES // bytes_per_context)
     chunk = int(min((memory - kept) / bytes_per_context, cached, max(len(contexts), 1)))
-    return Plan(chosen, scope, width, bytes_per_context, int(operations), chunk, len(contexts))
+    return Plan(
+        chosen, scope, width, bytes_per_context, kept, int(operations), chunk, len(contexts)
+    )
 
 
 def _n_joint(graph: FactorGraph) -> int:

@@ -80,8 +80,8 @@ def test_the_joint_that_is_kept_leaves_the_rest_of_the_budget_to_the_chunks():
     joint = make_plan(graph, BATCH, memory=1.5e6, joint_rows=50)
     table = 8 * 2**10
     assert joint.bytes_per_context == without + table
-    kept = 1.5e6 - joint.chunk * joint.bytes_per_context
-    assert kept >= 50 * table
+    assert joint.kept_bytes >= 50 * table
+    assert joint.chunk * joint.bytes_per_context + joint.kept_bytes <= 1.5e6
     assert joint.chunk < make_plan(graph, BATCH, memory=1.5e6).chunk
     with pytest.raises(MemoryBudgetError, match=r"of 1,000 contexts over 1,024 joint values takes"):
         make_plan(graph, BATCH, memory=1.5e6, joint_rows=1000)

@@ -78,7 +78,8 @@ def test_partial_evidence_and_prefixes_of_static_programs(data):
         assert_log_close(result.running_evidence, [r.log_evidence for r in prefixes])
         for name, log_p in result.filtered.items():
             assert_log_close(log_p, [r.log_marginals[name] for r in prefixes])
-            repeated = result.log_marginals[name].repeat_interleave(torch.tensor(result.lengths), 0)
+            table = result.log_marginals[name].cpu()
+            repeated = table.repeat_interleave(torch.tensor(result.lengths), 0)
             assert_log_close(result.smoothed[name], repeated)
 
 
@@ -160,16 +161,16 @@ def test_chunks_and_repeated_contexts_change_nothing(data):
     graph = compile_model(as_program(world), 4)
     asked = {"joint": True, "filtered": True, "smoothed": True, "impossible": "mark"}
     whole = posterior(graph, contexts, **asked)
-    one_by_one = make_plan(graph, Contexts.from_lists(contexts), kept_positions=True)
-    in_chunks = posterior(graph, contexts, memory=2 * one_by_one.bytes_per_context, **asked)
+    n = len(contexts)
+    plan = make_plan(graph, Contexts.from_lists(contexts), kept_positions=True, joint_rows=n)
+    memory = 2 * plan.bytes_per_context + plan.kept_bytes
+    in_chunks = posterior(graph, contexts, memory=memory, **asked)
     assert_same(in_chunks, whole, 1e-12)
     name, size = next(iter(graph.sizes.items()))
-    known = {name: [row % (size + 1) - 1 for row in range(len(contexts))]}
-    known_in_chunks = posterior(
-        graph, contexts, given=known, memory=2 * one_by_one.bytes_per_context, **asked
-    )
+    known = {name: [row % (size + 1) - 1 for row in range(n)]}
+    known_in_chunks = posterior(graph, contexts, given=known, memory=memory, **asked)
     assert_same(known_in_chunks, posterior(graph, contexts, given=known, **asked), 1e-12)
-    given_nothing = {name: [-1] * len(contexts)}
+    given_nothing = {name: [-1] * n}
     unshared = posterior(graph, contexts, given=given_nothing, **asked)
     assert_same(unshared, whole, 1e-12)
 

@@ -238,7 +238,7 @@ def test_a_concept_may_have_one_value(cardinalities):
         ("expected_degree=3", "expected_degree must be a number from 0 to 2, not 3"),
         ("x_informativeness=1.1", "x_informativeness must be a number from 0 to 1, not 1.1"),
         ("y_determinism=-.1", "y_determinism must be a number from 0 to 1, not -0.1"),
-        ("y_determinism=some", "y_determinism must be a number"),
+        ("y_determinism=some", "'y_determinism' of concept_dag takes a number"),
         ("vocabulary=0", "vocabulary must be a whole number from 1"),
         ("seed=-1", "seed one from 0, not 20 and -1"),
         ("token_parents=0", "token_parents must be .* 0 to 2, .* 1 to 3, not 0"),
