@@ -8,9 +8,11 @@ from .hypotheses import HypothesisTest
 from .latex import latex_table
 from .layers import LayerCurve, LayerFit, layer_curve
 from .linear_map import LinearMap, linear_map
+from .moments import Rows, stream_linear_map
 from .multiplicity import benjamini_hochberg, holm
 from .results import RESULT_COLUMNS, Estimate, Row, result_frame
 from .ridge import DecomposedStates, decompose_states
+from .stored_rows import stored_rows
 
 __all__ = [
     "RESULT_COLUMNS",
@@ -27,6 +29,7 @@ __all__ = [
     "LayerFit",
     "LinearMap",
     "Row",
+    "Rows",
     "benjamini_hochberg",
     "canonical_correlations",
     "compare_controls",
@@ -40,4 +43,6 @@ __all__ = [
     "linear_map",
     "result_frame",
     "shuffled",
+    "stored_rows",
+    "stream_linear_map",
 ]
