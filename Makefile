@@ -23,6 +23,7 @@ check: .venv/installed  ## formatter, linter, type checker and the fast tests
 
 bench: .venv/installed .venv/peers  ## speed and memory against peers, as ratios in one run
 	@$(BIN)/python benchmarks/posterior.py
+	@$(BIN)/python benchmarks/linear_map.py
 
 format: .venv/installed  ## rewrite the sources as `make check` wants them
 	@$(BIN)/ruff format $(SOURCES)
