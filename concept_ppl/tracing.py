@@ -190,7 +190,7 @@ def _explaining(name: str, what: str) -> Iterator[None]:
         yield
     except ConceptPPLError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.line]
         own = [
             f
@@ -209,7 +209,7 @@ def _explaining(name: str, what: str) -> Iterator[None]:
         raise ModelError(f"model {name} {what}{where}: {reason}{hint}.") from error
 
 
-def _is_control_flow(error: Exception) -> bool:
+def _is_control_flow(error: BaseException) -> bool:
     if isinstance(error, ControlFlowError):
         return True
     patterns = (

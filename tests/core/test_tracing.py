@@ -248,3 +248,10 @@ def test_an_error_of_the_program_is_told_with_its_line():
         raise KeyError("no such word")
 
     refused(model, r"model model fails when it is run once at line \d+ \(raise KeyError.*no such")
+
+
+def test_a_program_that_exits_is_refused_and_the_process_goes_on():
+    def model(n_tokens):
+        raise SystemExit(3)
+
+    refused(model, r"model model fails when it is run once at line \d+ \(raise SystemExit.*: 3")
