@@ -160,15 +160,15 @@ def row_meat(Q: FloatArray, residuals: FloatArray, inflation: FloatArray) -> Flo
     """
     (n, k), b = Q.shape, residuals.shape[1]
     if b <= k:
-        inflated = (Q * (inflation * column)[:, None] for column in residuals.T)
-        return np.array([part.T @ part for part in inflated])
+        parts = (Q * (inflation * column)[:, None] for column in residuals.T)
+        return np.array([part.T @ part for part in parts])
     first, second = np.triu_indices(k)
     upper = np.zeros((len(first), b))
+    inflated = np.ascontiguousarray((Q * inflation[:, None]).T)
     step = max(1, NUMBERS_AT_ONCE // (8 * max(len(first), b)))
     for start in range(0, n, step):
-        rows = slice(start, start + step)
-        q = Q[rows] * inflation[rows, None]
-        upper += (q[:, first] * q[:, second]).T @ np.square(residuals[rows])
+        q = inflated[:, start : start + step]
+        upper += (q[first] * q[second]) @ np.square(residuals[start : start + step])
     meat = np.empty((b, k, k))
     meat[:, first, second] = upper.T
     meat[:, second, first] = upper.T

@@ -41,7 +41,8 @@ TIE = 1e-10
 """Relative difference below which two statistics are the same: all signs equal give the sample."""
 
 DOUBLINGS = 6
-BISECTIONS = 30
+BISECTIONS = 20
+"""Halvings of a bracket that is at most 2⁷ standard errors wide."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +140,7 @@ def wild_inference(
     width = max(1, NUMBERS_AT_ONCE // (n_draws * k))
     for start in range(0, d, width):
         at = slice(start, min(start + width, d))
-        drawn = np.tensordot(V, sums.A[:, :, at], 1)
+        drawn = V @ sums.A[:, :, at].transpose(1, 0, 2)
         for a, r in enumerate(fit.unscaled):
             std_errors[a, at] = np.sqrt(np.square(np.tensordot(r, sums.A[:, :, at], (0, 1))).sum(0))
             null = null_statistics(ClusterSums(sums.N, sums.A[:, :, at]), r, V, drawn)
@@ -172,7 +173,7 @@ def null_statistics(
     r
         (k,) its row of R⁻¹.
     V, drawn
-        (B, G) multipliers, and (B, k, b) what they make of the scores, Σ_g v_g A_g.
+        (B, G) multipliers, and (k, B, b) what they make of the scores, Σ_g v_g A_g.
     """
     along = sums.N @ r
     own_0 = np.tensordot(r, sums.A, (0, 1))
@@ -181,12 +182,17 @@ def null_statistics(
     drawn_1 = V @ (along / (r @ r))
     square_0, square_1 = np.zeros_like(shift_0), np.zeros_like(shift_0)
     square_2 = np.zeros_like(shift_1)
-    for g, v in enumerate(V.T[:, :, None]):
-        score_0 = v * own_0[g] - np.tensordot(drawn, along[g], (1, 0))
-        score_1 = v * own_1[g] - (drawn_1 @ along[g])[:, None]
-        square_0 += np.square(score_0)
-        square_1 += score_0 * score_1
-        square_2 += np.square(score_1)
+    k, n_draws, b = drawn.shape
+    step = max(1, NUMBERS_AT_ONCE // (n_draws * b))
+    for start in range(0, len(along), step):
+        batch = slice(start, start + step)
+        v, c = V.T[batch, :, None], along[batch]
+        score_0 = v * own_0[batch, None, :]
+        score_0 -= (c @ drawn.reshape(k, n_draws * b)).reshape(score_0.shape)
+        score_1 = v * own_1[batch, None, :] - (c @ drawn_1.T)[:, :, None]
+        square_0 += np.einsum("gmb,gmb->mb", score_0, score_0)
+        square_1 += np.einsum("gmb,gm->mb", score_0, score_1[:, :, 0])
+        square_2 += np.square(score_1).sum(axis=0)
     return NullStatistics(shift_0, shift_1, square_0, square_1, square_2)
 
 

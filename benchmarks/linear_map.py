@@ -1,4 +1,4 @@
-"""How much faster is one stacked sandwich than a loop of statsmodels, and does streaming stay small?
+"""How much faster is one sandwich than a loop of statsmodels, and does streaming stay small?
 
 Run with one thread (`OMP_NUM_THREADS=1`). `--stream` adds the run from disk: a million states of
 1,024 numbers (4 GB in float32, written chunk-wise to a temporary folder) on 31 contrasts.
@@ -8,29 +8,24 @@ import argparse
 import json
 import os
 import platform
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import statsmodels
 import statsmodels.api as sm
+from measures import Work, paired_ratio
+from peak_memory import resident
 
 from concept_ppl.analyses import linear_map, stored_rows, stream_linear_map
 
 RESULTS = Path(__file__).parent / "results" / "linear_map.json"
 N_SAMPLED = 48
-REPEATS = 5
-
-
-def seconds(call):
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+REPEATS = 7
 
 
 def loop_of_statsmodels(F, Z):
@@ -49,36 +44,25 @@ def standard_errors_alone(F, Z):
 
 
 def speed(n=4_000, k=16, d=576):
-    """Ratios in one run: the loop is timed on some outputs, turn about, and scaled to all."""
+    """Seconds an output, as ratios in pairs: the loop is timed on the first few outputs."""
     rng = np.random.default_rng(0)
     Z = rng.normal(size=(n, k - 1))
     F = Z @ rng.normal(size=(k - 1, d)) + rng.normal(size=(n, d))
-    linear_map(F[:100], Z[:100])
-    ours, loop, errors = [], [], []
-    for _ in range(REPEATS):
-        ours.append(seconds(lambda: linear_map(F, Z)))
-        some = F[:, :N_SAMPLED]
-        loop.append(seconds(lambda: loop_of_statsmodels(some, Z)) * d / N_SAMPLED)
-        errors.append(seconds(lambda: standard_errors_alone(some, Z)) * d / N_SAMPLED)
-    direct = linear_map(F[:, :3], Z)
-    reference = [sm.OLS(y, sm.add_constant(Z)).fit(cov_type="HC3").bse for y in F[:, :3].T]
-    difference = np.abs(direct.std_errors / np.transpose(reference) - 1.0).max()
-    middle = {
-        name: statistics.median(v) for name, v in zip("alr", (ours, loop, errors), strict=True)
+    some = F[:, :N_SAMPLED]
+    ours = Work(lambda: linear_map(F, Z), d)
+    loops = {
+        "same_answers": Work(lambda: loop_of_statsmodels(some, Z), N_SAMPLED),
+        "standard_errors_alone": Work(lambda: standard_errors_alone(some, Z), N_SAMPLED),
     }
-    return {
-        "n": n,
-        "coefficients": k,
-        "outputs": d,
-        "outputs_timed_in_loop": N_SAMPLED,
-        "repeats": REPEATS,
-        "linear_map_seconds": middle["a"],
-        "statsmodels_loop_seconds": middle["l"],
-        "statsmodels_loop_standard_errors_alone_seconds": middle["r"],
-        "ratio": middle["l"] / middle["a"],
-        "ratio_standard_errors_alone": middle["r"] / middle["a"],
-        "largest_relative_difference_of_standard_errors": float(difference),
-    }
+    found: dict[str, object] = {"n": n, "coefficients": k, "outputs": d, "in_loop": N_SAMPLED}
+    for name, loop in loops.items():
+        ratio, seconds = paired_ratio(loop, ours, REPEATS)
+        found[f"statsmodels_over_linear_map_{name}"] = asdict(ratio)
+        found["linear_map_seconds"] = seconds.median * d
+    errors = [sm.OLS(y, sm.add_constant(Z)).fit(cov_type="HC3").bse for y in some.T]
+    difference = linear_map(F, Z).std_errors[:, :N_SAMPLED] / np.transpose(errors) - 1.0
+    found["largest_relative_difference_of_standard_errors"] = float(np.abs(difference).max())
+    return found
 
 
 def write_states(folder, n, d, q, chunk=20_000):
@@ -95,20 +79,19 @@ def write_states(folder, n, d, q, chunk=20_000):
 
 
 def stream(folder):
-    """In a process of its own, so that the peak is that of the analysis."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """In a process of its own, whose high-water mark starts again once everything is imported."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
     start = time.perf_counter()
     found = stream_linear_map(stored_rows(folder / "F.npy", folder / "Z.npy"))
-    elapsed = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "n": found.n,
         "outputs": len(found.outputs),
         "contrasts": len(found.regressors) - 1,
+        "seconds": time.perf_counter() - start,
         "bytes_on_disk": (folder / "F.npy").stat().st_size,
-        "seconds": elapsed,
-        "peak_resident_bytes": peak * 1024,
-        "peak_resident_bytes_before": before * 1024,
+        "resident_bytes_before": before,
+        "peak_resident_bytes": resident("VmHWM"),
         "median_standard_error": float(np.median(found.std_errors[1:])),
     }
 

@@ -1,5 +1,7 @@
 """One stacked sandwich equals a loop of statsmodels, and the dense formulas of the literature."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -55,6 +57,20 @@ def test_hc3_is_that_of_statsmodels(d, weighted):
     mass = weights if weighted else np.ones(N)
     result = linear_map(F, Z, weights=mass, covariance="HC3")
     assert_equal_to_loop(result, loop(F, Z, mass, cov_type="HC3"))
+
+
+def test_the_reference_tells_hc0_and_an_error_one_tenth_too_large_apart():
+    F, Z, _, _ = heteroskedastic(n=30)
+    result = linear_map(F, Z)
+    right, wrong = (loop(F, Z, np.ones(30), cov_type=kind) for kind in ("HC3", "HC0"))
+    assert_equal_to_loop(result, right)
+    with pytest.raises(AssertionError):
+        assert_equal_to_loop(result, wrong)
+    inflated = replace(
+        result, inference=replace(result.inference, std_errors=1.1 * result.std_errors)
+    )
+    with pytest.raises(AssertionError):
+        assert_equal_to_loop(inflated, right)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
