@@ -93,14 +93,12 @@ def sandwich_inference(
     if covariance == "CR2":
         df = satterthwaite_df(fit, members)
         _warn_of_few(df)
-    return student_inference(
-        fit.coefficients,
-        std_errors * math.sqrt(scale),
-        df,
-        tuple(output_test(j, w / scale, k - 1, df[0], n_clusters, one) for j, w in enumerate(wald)),
-        _joint_test(fit, members, power, scale, together),
-        level,
+    per_output = tuple(
+        output_test(j, w / scale, k - 1, df[0], n_clusters, one) for j, w in enumerate(wald)
     )
+    joint = per_output[0] if d == 1 else _joint_test(fit, members, power, scale, together)
+    errors = std_errors * math.sqrt(scale)
+    return student_inference(fit.coefficients, errors, df, per_output, joint, level)
 
 
 def errors_and_wald(

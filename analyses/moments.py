@@ -195,14 +195,11 @@ def stream_linear_map(
         second.update(X, Y)
     std_errors, wald, r_squared = second.solve()
     df = np.full(k, float(fit.n - k))
-    inference = student_inference(
-        fit.coefficients,
-        std_errors,
-        df,
-        tuple(output_test(j, value, k - 1, df[0], fit.n) for j, value in enumerate(wald)),
-        invalid(NO_SLOPE, "the covariance between outputs is not kept while rows are streamed"),
-        level,
-    )
+    per_output = tuple(output_test(j, value, k - 1, df[0], fit.n) for j, value in enumerate(wald))
+    joint = invalid(NO_SLOPE, "the covariance between outputs is not kept while rows are streamed")
+    if d == 1:
+        joint = per_output[0]
+    inference = student_inference(fit.coefficients, std_errors, df, per_output, joint, level)
     return LinearMap(
         fit.coefficients,
         inference,

@@ -31,6 +31,7 @@ FULL_LEVERAGE = 1e-9
 """Leverages nearer to 1 than this leave no residual to estimate a variance from."""
 
 NUMBERS_AT_ONCE = 1 << 22
+ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +109,9 @@ def least_squares(
     outputs = Y * root
     scores = Q.T @ outputs
     coefficients = linalg.solve_triangular(R, scores) / scale[:, None]
-    outputs -= Q @ scores
+    for start in range(0, n, ROWS_AT_ONCE):  # no second matrix the size of the outputs
+        rows = slice(start, start + ROWS_AT_ONCE)
+        outputs[rows] -= Q[rows] @ scores
     return LeastSquares(Q, R * scale, coefficients, outputs)
 
 

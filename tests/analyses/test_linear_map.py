@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from concept_ppl.analyses import RESULT_COLUMNS, linear_map
+from concept_ppl.analyses import RESULT_COLUMNS, linear_map, stored_rows, stream_linear_map
 from concept_ppl.errors import InputError
 
 TAIL = 1e-4
@@ -74,6 +74,18 @@ def test_the_joint_test_does_not_depend_on_the_basis_of_the_states():
         one, other = (linear_map(states, Z, **options).joint for states in (F, turned))
         assert other.statistic == pytest.approx(one.statistic, rel=1e-8)
         assert other.df_denom == pytest.approx(one.df_denom, rel=1e-12)
+
+
+def test_with_one_output_the_joint_test_is_that_of_the_output():
+    F, Z = heteroskedastic(60, 1, 0)
+    clusters = np.arange(60) // 2
+    for options in ({}, {"clusters": clusters, "covariance": "CR2"}):
+        found = linear_map(F, Z, **options)
+        assert found.joint == found.per_output[0]
+    wild = linear_map(F, Z, clusters=clusters, covariance="wild", n_draws=199)
+    assert wild.joint.p_value == wild.per_output[0].p_value
+    streamed = stream_linear_map(stored_rows(F, Z))
+    assert streamed.joint == streamed.per_output[0]
 
 
 def test_the_joint_test_finds_a_slope_that_is_there():
