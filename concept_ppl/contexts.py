@@ -125,9 +125,11 @@ class Contexts:
         identity = np.arange(len(self))
         if len(self) < 2:
             return self, identity
-        _, first, inverse = np.unique(self._hashes(), return_index=True, return_inverse=True)
-        if len(first) == len(self):
+        hashes = self._hashes()
+        ordered = np.sort(hashes)
+        if (ordered[1:] != ordered[:-1]).all():
             return self, identity
+        _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
         order = np.argsort(first, kind="stable")
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order))

@@ -147,9 +147,6 @@ def answer_rows(graph: FactorGraph, prior: DensePrior, log_table: Tensor, *, joi
     mass = torch.where(is_possible, total, 1.0)
     log_mass = mass.log()
     log_evidence = torch.where(is_possible, log_mass + peak.squeeze(1), -torch.inf)
-    entropy = log_mass - torch.linalg.vecdot(weights, _finite(shifted)) / mass
-    if prior.rest_entropy is not None:
-        entropy = entropy + weights @ prior.rest_entropy / mass
     if prior.conditional is None or prior.log_conditional is None:
         marginals = {name: _sum_axes(graph, prior, shifted, name) for name in prior.scope}
         marginals = {name: table - log_mass.unsqueeze(1) for name, table in marginals.items()}
@@ -158,7 +155,15 @@ def answer_rows(graph: FactorGraph, prior: DensePrior, log_table: Tensor, *, joi
         stacked = stacked - log_mass.unsqueeze(1)
         marginals = {name: stacked[:, columns] for name, columns in prior.columns.items()}
     log_joint = _full_joint(graph, prior, shifted - log_mass.unsqueeze(1)) if joint else None
+    rest = 0.0 if prior.rest_entropy is None else weights @ prior.rest_entropy
+    entropy = log_mass + (rest - _sum_p_log_p(weights, shifted)) / mass
     return Answer(log_evidence, entropy, marginals, log_joint)
+
+
+def _sum_p_log_p(weights: Tensor, log_weights: Tensor) -> Tensor:
+    """Σ p log p of each row, in place of the weights where nothing else needs them."""
+    finite = _finite(log_weights)
+    return (weights * finite if weights.requires_grad else weights.mul_(finite)).sum(1)
 
 
 def _finite(log_weights: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ from concept_ppl.control_flow import plain
 from concept_ppl.logspace import log, normalise
 
 ROW_SUM_TOLERANCE = 1e-5
+BLOCK = 2**18
+"""Cells that are normalised at once: 2 MiB, where a large table would go through memory each time."""
 
 
 def is_enumerable(distribution: Any) -> bool:
@@ -86,11 +88,26 @@ def _same(computed: Tensor, expanded: Tensor) -> bool:
 def _categorical(distribution: Any, dtype: torch.dtype) -> Tensor:
     name, value = _parameter(distribution)
     narrow, sizes = _without_expanded(value)
-    log_weights = log(narrow.to(dtype)) if name == "probs" else narrow.to(dtype)
     # Torch has normalised already; only a table of lower precision needs it again in float64.
-    if name == "probs" or narrow.dtype != dtype:
-        log_weights = normalise(log_weights, -1)
-    return log_weights.expand(sizes)
+    if name == "logits" and narrow.dtype == dtype:
+        return value
+    return _normalised(narrow, dtype, takes_log=name == "probs").expand(sizes)
+
+
+def _normalised(rows: Tensor, dtype: torch.dtype, *, takes_log: bool) -> Tensor:
+    """Return log-probabilities of rows of weights or logits; many rows in blocks, for the caches."""
+
+    def whole(block: Tensor) -> Tensor:
+        return normalise(log(block.to(dtype)) if takes_log else block.to(dtype), -1)
+
+    if rows.requires_grad or rows.numel() <= BLOCK:
+        return whole(rows)
+    flat = rows.reshape(-1, rows.shape[-1])
+    blocks = flat.split(max(1, BLOCK // flat.shape[-1]))
+    result = torch.empty(flat.shape, dtype=dtype, device=rows.device)
+    for block, into in zip(blocks, result.split(len(blocks[0])), strict=True):
+        into.copy_(whole(block))
+    return result.reshape(rows.shape)
 
 
 def _bernoulli(distribution: Any, dtype: torch.dtype) -> Tensor:
