@@ -19,7 +19,7 @@ from concept_ppl.logspace import log, normalise
 
 ROW_SUM_TOLERANCE = 1e-5
 BLOCK = 2**18
-"""Cells that are normalised at once: 2 MiB, where a large table would go through memory each time."""
+"""Cells that are normalised at once: what the caches hold."""
 
 
 def is_enumerable(distribution: Any) -> bool:
@@ -95,7 +95,7 @@ def _categorical(distribution: Any, dtype: torch.dtype) -> Tensor:
 
 
 def _normalised(rows: Tensor, dtype: torch.dtype, *, takes_log: bool) -> Tensor:
-    """Return log-probabilities of rows of weights or logits; many rows in blocks, for the caches."""
+    """Return log-probabilities of rows of weights or logits, block by block."""
 
     def whole(block: Tensor) -> Tensor:
         return normalise(log(block.to(dtype)) if takes_log else block.to(dtype), -1)
