@@ -74,13 +74,15 @@ def chain_in_plates(tables: ChainTables) -> Callable[[Tensor], None]:
     return chain
 
 
-def crossing_program(vocabulary: int) -> Program:
+def crossing_program(vocabulary: int, *, pairs_read: int | None = None) -> Program:
     """Return six binary concepts in a DAG; each token reads two of them, a new pair at each turn.
 
-    Every pair of concepts is read by some position of sixteen, so the moral graph is complete.
+    Every pair of concepts is read by some position of sixteen, so the moral graph is complete; with
+    ``pairs_read=1`` all tokens read the same two concepts.
     """
     n_concepts = len(PARENTS)
     pairs = [(i, (i + step) % n_concepts) for step in (1, 2, 3) for i in range(n_concepts)]
+    pairs = pairs[:pairs_read]
     generator = torch.Generator().manual_seed(0)
     tables = [torch.randn(*[2] * (len(p) + 1), generator=generator) for p in PARENTS]
     tokens = torch.randn(len(pairs), 2, 2, vocabulary, generator=generator)

@@ -1,5 +1,6 @@
 """What an engine says of one chunk of contexts."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -46,6 +47,69 @@ class Answer:
     def __post_init__(self) -> None:
         """Lift an entropy that rounding left a hair below zero."""
         self.entropy = torch.where(self.entropy > 0, self.entropy, 0.0)
+
+
+Key = tuple[str, str]
+"""A field of an answer, and the concept where the field holds a table for each; else empty."""
+PLAIN = ("log_evidence", "entropy", "log_joint", "running_evidence")
+BY_CONCEPT = ("log_marginals", "filtered", "smoothed")
+BY_POSITION = ("running_evidence", "filtered", "smoothed")
+
+
+def gather(answers: Iterable[Answer], n_contexts: int, n_positions: int) -> Answer:
+    """Put the answers of consecutive chunks together, each written down as it comes.
+
+    A chunk is free again once the next one is asked for, so that what is held is the whole answer
+    and one chunk. Only answers with gradients wait to be joined at the end.
+    """
+    columns: dict[Key, _Column] = {}
+    for answer in answers:
+        for key, part in _tables(answer):
+            total = n_positions if key[0] in BY_POSITION else n_contexts
+            columns.setdefault(key, _Column(total)).add(part)
+    return _answer({key: column.joined() for key, column in columns.items()})
+
+
+@dataclass
+class _Column:
+    """One table of the whole answer, filled from the top."""
+
+    total: int
+    done: int = 0
+    whole: Tensor | None = None
+    waiting: list[Tensor] = field(default_factory=list)
+
+    def add(self, part: Tensor) -> None:
+        is_all = self.whole is None and len(part) == self.total
+        if part.requires_grad or is_all or self.waiting:
+            self.waiting.append(part)
+            return
+        if self.whole is None:
+            self.whole = part.new_empty(self.total, *part.shape[1:])
+        self.whole[self.done : self.done + len(part)] = part
+        self.done += len(part)
+
+    def joined(self) -> Tensor:
+        if self.whole is not None:
+            return self.whole
+        return self.waiting[0] if len(self.waiting) == 1 else torch.cat(self.waiting)
+
+
+def _tables(answer: Answer) -> Iterator[tuple[Key, Tensor]]:
+    for name in PLAIN:
+        if (table := getattr(answer, name)) is not None:
+            yield (name, ""), table
+    for name in BY_CONCEPT:
+        yield from (((name, concept), t) for concept, t in getattr(answer, name).items())
+
+
+def _answer(tables: dict[Key, Tensor]) -> Answer:
+    plain = {name: table for (name, concept), table in tables.items() if not concept}
+    grouped: dict[str, dict[str, Tensor]] = {name: {} for name in BY_CONCEPT}
+    for (name, concept), table in tables.items():
+        if concept:
+            grouped[name][concept] = table
+    return Answer(**plain, **grouped)  # type: ignore[arg-type]
 
 
 def p_log_p(weights: Tensor, log_weights: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ UNOBSERVED = -1
 
 LARGEST_TOKEN = 2**63 - 1
 
+HASHED_AT_ONCE = 2**14
 _HASH_SEED = 0x5EED
 
 
@@ -110,8 +111,10 @@ class Contexts:
         return Contexts(self.tokens[_spans(starts, lengths)], lengths)
 
     def padded(self, n_tokens: int | None = None) -> NDArray[np.int64]:
-        """Return shape (n_contexts, n_tokens), −1 behind each context's end."""
+        """Return shape (n_contexts, n_tokens), −1 behind each end; read only."""
         width = self.longest if n_tokens is None else n_tokens
+        if (self.lengths == width).all():
+            return self.tokens.reshape(len(self), width)
         table = np.full((len(self), width), UNOBSERVED, np.int64)
         table[np.arange(width) < self.lengths[:, None]] = self.tokens
         return table
@@ -141,20 +144,28 @@ class Contexts:
         return distinct, inverse
 
     def _hashes(self) -> NDArray[np.uint64]:
-        # Multiply-add over positions with random odd weights, modulo 2^64.
+        # Multiply-add over positions with random odd weights, modulo 2^64; a block of rows at a
+        # time, or the intermediate tables would be several times the contexts themselves.
         generator = np.random.default_rng(_HASH_SEED)
         weights = generator.integers(0, 2**63, self.longest + 1, np.uint64) * 2 + 1
-        if len(self.tokens) == 0:
-            return np.asarray(self.lengths.astype(np.uint64) * weights[0])
-        starts = np.append(self.offsets, 0)[:-1]
-        if (self.lengths == self.longest).all():
-            table = (self.tokens + 2).view(np.uint64).reshape(len(self), self.longest)
-            return np.asarray(_mixed(table) @ weights[1:])
-        positions = np.arange(len(self.tokens)) - np.repeat(starts, self.lengths)
-        terms = _mixed((self.tokens + 2).view(np.uint64)) * weights[1:][positions]
-        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])
-        lengths = self.lengths.astype(np.uint64) * weights[0]
-        return np.asarray(sums[starts + self.lengths] - sums[starts] + lengths)
+        starts = range(0, len(self), HASHED_AT_ONCE)
+        blocks = (self.slice(start, min(start + HASHED_AT_ONCE, len(self))) for start in starts)
+        return np.concatenate([_hashed(block, weights) for block in blocks])
+
+
+def _hashed(contexts: Contexts, weights: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    lengths = contexts.lengths.astype(np.uint64) * weights[0]
+    if len(contexts.tokens) == 0:
+        return np.asarray(lengths)
+    terms = _mixed((contexts.tokens + 2).view(np.uint64))
+    if (contexts.lengths == contexts.longest).all():
+        return np.asarray(
+            terms.reshape(len(contexts), -1) @ weights[1 : contexts.longest + 1] + lengths
+        )
+    starts = contexts.offsets
+    terms *= weights[1:][np.arange(len(terms)) - np.repeat(starts, contexts.lengths)]
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])
+    return np.asarray(sums[starts + contexts.lengths] - sums[starts] + lengths)
 
 
 def _mixed(tokens: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -21,6 +21,8 @@ from concept_ppl.errors import InputError
 from concept_ppl.factors import Emission, FactorGraph
 from concept_ppl.logspace import by_row
 
+NARROW = 32
+"""Up to so many columns a float64 bag is summed position by position, 3 to 10 times as fast."""
 MAX_LAID_OUT = 2**20
 """Largest (position · vocabulary, joint values) table made so that one bag answers all scopes."""
 
@@ -66,6 +68,9 @@ def _bag(rows: Tensor, stride: int, contexts: Contexts) -> Tensor:
 
     ``stride`` rows lie between one position's row of a token and the next one's.
     """
+    is_narrow = rows.dtype == torch.float64 and rows.shape[1] <= NARROW
+    if is_narrow and rows.device.type == "cpu":
+        return _sum_by_position(rows, stride, contexts)
     tokens, offsets = contexts.tokens, contexts.offsets
     index = tokens
     if stride:
@@ -83,6 +88,18 @@ def _bag(rows: Tensor, stride: int, contexts: Contexts) -> Tensor:
         torch.from_numpy(np.ascontiguousarray(offsets)).to(rows.device),
         mode="sum",
     )
+
+
+def _sum_by_position(rows: Tensor, stride: int, contexts: Contexts) -> Tensor:
+    """Do as :func:`_bag`, a position at a time; torch's own float64 bag is slow for narrow rows."""
+    rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
+    total = rows.new_zeros(len(contexts), rows.shape[1])
+    for t, column in enumerate(np.ascontiguousarray(contexts.padded().T)):
+        index = column + t * stride if stride else column
+        if column.min(initial=0) == UNOBSERVED:
+            index = np.where(column == UNOBSERVED, len(rows) - 1, index)
+        total += rows.index_select(0, torch.from_numpy(index))
+    return total
 
 
 def token_rows(emission: Emission, tokens: Tensor, position: int = 0) -> Tensor:

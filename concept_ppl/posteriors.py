@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from concept_ppl.answers import Answer, Wanted
+from concept_ppl.answers import Answer, Wanted, gather
 from concept_ppl.contexts import Contexts, as_contexts
 from concept_ppl.dense import DensePrior, answer_dense, dense_prior
 from concept_ppl.elimination import answer_by_elimination
@@ -171,7 +171,7 @@ def posterior(
     batch = as_contexts(contexts)
     wanted = Wanted(joint, filtered, smoothed)
     known = {name: torch.as_tensor(index).long() for name, index in (given or {}).items()}
-    answers: list[Answer] = []
+    wholes: list[Answer] = []
     answered: list[Contexts] = []
     place = np.empty(len(batch), np.int64)
     n_distinct = done = 0
@@ -189,22 +189,37 @@ def posterior(
             kept_positions=filtered or smoothed,
             joint_rows=len(batch) if joint else 0,
         )
-        for answer in _answers(graph, plan, distinct, own, wanted):
-            _require_same_concepts(graph, answers, answer)
-            answers.append(answer)
-            done += len(answer.log_evidence) * len(part) // max(len(distinct), 1)
-            if progress is not None:
-                progress(done, len(batch))
+        chunks = _answers(graph, plan, distinct, own, wanted)
+        if progress is not None:
+            chunks = _counted(chunks, progress, done, len(part) / max(len(distinct), 1), len(batch))
+        wholes.append(gather(chunks, len(distinct), len(distinct.tokens)))
+        _require_same_concepts(graph, wholes)
+        done += len(part)
         place[rows] = n_distinct + inverse
         answered.append(distinct)
         n_distinct += len(distinct)
-    result = _assemble(graph, answers, Contexts.concatenate(answered), place)
+    result = _assemble(graph, wholes, Contexts.concatenate(answered), place)
     _require_possible(result, impossible)
     return result
 
 
-def _require_same_concepts(graph: FactorGraph, answers: list[Answer], answer: Answer) -> None:
-    if answers and list(answer.log_marginals) != list(answers[0].log_marginals):
+def _counted(
+    chunks: Iterator[Answer],
+    progress: Callable[[int, int], None],
+    before: int,
+    repeats: float,
+    total: int,
+) -> Iterator[Answer]:
+    """Pass answers on and tell how many contexts are done; each distinct one stands for some."""
+    n_answered = 0
+    for chunk in chunks:
+        yield chunk
+        n_answered += len(chunk.log_evidence)
+        progress(before + round(n_answered * repeats), total)
+
+
+def _require_same_concepts(graph: FactorGraph, wholes: list[Answer]) -> None:
+    if list(wholes[-1].log_marginals) != list(wholes[0].log_marginals):
         raise ModelError(
             f"model {graph.name} has other concepts at other lengths; loop with pyro.markov, or "
             f"answer contexts of one length at a time."

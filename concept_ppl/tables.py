@@ -103,10 +103,10 @@ def _normalised(rows: Tensor, dtype: torch.dtype, *, takes_log: bool) -> Tensor:
     if rows.requires_grad or rows.numel() <= BLOCK:
         return whole(rows)
     flat = rows.reshape(-1, rows.shape[-1])
-    blocks = flat.split(max(1, BLOCK // flat.shape[-1]))
     result = torch.empty(flat.shape, dtype=dtype, device=rows.device)
-    for block, into in zip(blocks, result.split(len(blocks[0])), strict=True):
-        into.copy_(whole(block))
+    step = max(1, BLOCK // flat.shape[-1])
+    for start in range(0, len(flat), step):
+        result[start : start + step] = whole(flat[start : start + step])
     return result.reshape(rows.shape)
 
 
