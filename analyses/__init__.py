@@ -8,8 +8,10 @@ from .hypotheses import HypothesisTest
 from .latex import latex_table
 from .layers import LayerCurve, LayerFit, layer_curve
 from .linear_map import LinearMap, linear_map
+from .linearity import Linearity, linearity
 from .moments import Rows, stream_linear_map
 from .multiplicity import benjamini_hochberg, holm
+from .posterior_form import PosteriorForm, posterior_form
 from .results import RESULT_COLUMNS, Estimate, Row, result_frame
 from .ridge import DecomposedStates, decompose_states
 from .stored_rows import stored_rows
@@ -28,6 +30,8 @@ __all__ = [
     "LayerCurve",
     "LayerFit",
     "LinearMap",
+    "Linearity",
+    "PosteriorForm",
     "Row",
     "Rows",
     "benjamini_hochberg",
@@ -41,6 +45,8 @@ __all__ = [
     "latex_table",
     "layer_curve",
     "linear_map",
+    "linearity",
+    "posterior_form",
     "result_frame",
     "shuffled",
     "stored_rows",

@@ -42,8 +42,8 @@ from .results import Estimate, Row, result_frame
 from .ridge import States, as_decomposed, whitener
 from .sandwich import LeastSquares, adjusted_scores, cluster_members, least_squares
 
-ROWS_PER_COEFFICIENT = 8
-"""Fewer rows leave HC3 too small: sizes up to .20 at 3 rows for each coefficient."""
+ROWS_PER_COEFFICIENT = 16
+"""Fewer rows leave HC3 too small: sizes up to .106 at 8 rows for each coefficient (nominal .05)."""
 
 BOUND = 4.0
 """Squared length, in units of q, at which an added term has half of its unbounded size."""

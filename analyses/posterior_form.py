@@ -28,7 +28,7 @@ from concept_ppl.errors import InputError
 from .designs import Design, FloatArray, check_contrasts, check_level
 from .intervals import SquaredErrors, explained_share, standard_error
 from .latex import latex_table
-from .power_path import best_power, power_contrasts, resampled_profile
+from .power_path import best_powers, contrasts
 from .results import Estimate, Row, result_frame
 from .ridge import CrossFit, DecomposedStates, States, as_decomposed, cross_fit, whitener
 from .training_influence import baseline_influence, training_influence
@@ -37,6 +37,8 @@ POWERS: tuple[float, ...] = tuple(np.arange(-0.25, 1.51, 0.125).tolist())
 ENDS = (0.0, 1.0)
 NORMALISED = 1e-6
 LEAST_SHARE = 1e-6
+LARGEST = 1e8
+"""Largest p^α, α < 0, whose contrasts are still far from collinear to rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +177,15 @@ def posterior_form(
         raise InputError(f"n_replicates is {n_replicates}; a level of {level} needs more.")
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     design = states.design
-    grid, path = _contrast_path(_check_concepts(log_p, design.n), grid, design)
+    concepts = _check_concepts(log_p, design.n)
+    grid, path = _contrast_path(concepts, grid, design)
     fits = [cross_fit(states, Z, whiten=True) for Z in path]
     everywhere = range(design.n_folds)
     errors = [_whitened(states, Z, fit, everywhere) for Z, fit in zip(path, fits, strict=True)]
     log, plain = (int(np.flatnonzero(grid == end)[0]) for end in ENDS)
     directions = _independent(np.hstack([fits[log].predicted, fits[plain].predicted]))
     return PosteriorForm(
-        _alpha(directions, path, grid, design, n_replicates, seed, level),
+        _alpha(directions, concepts, grid, design, n_replicates, seed, level),
         tuple(
             (float(power), explained_share(part, design, level))
             for power, part in zip(grid, errors, strict=True)
@@ -196,7 +199,7 @@ def posterior_form(
 
 def _alpha(
     directions: FloatArray,
-    path: list[FloatArray],
+    concepts: Sequence[FloatArray],
     grid: FloatArray,
     design: Design,
     n_replicates: int,
@@ -211,7 +214,7 @@ def _alpha(
     G = design.n_clusters
     generator = np.random.default_rng(seed)
     draws = np.vstack([np.ones(G), generator.exponential(size=(n_replicates, G))])
-    best = best_power(resampled_profile(directions, path, design, draws), grid)
+    best = best_powers(directions, concepts, design, draws, grid)
     low, high = np.quantile(best[1:], [0.5 - level / 2.0, 0.5 + level / 2.0])
     error = float(best[1:].std(ddof=1))
     return Estimate(
@@ -352,17 +355,13 @@ def _contrast_path(
     Below 0, p^α of a sharp posterior is a few huge numbers and its contrasts collinear to rounding;
     such powers, of no interest in themselves, are left out.
     """
-    powers, path = [], []
+    least = min(float(table.min()) for table in concepts)
+    grid = grid[grid * least <= math.log(LARGEST)]
+    path = []
     for alpha in grid:
-        Z = np.hstack([power_contrasts(table, float(alpha)) for table in concepts])
         try:
-            Z, _ = check_contrasts(Z, design.n)
-            for k in range(design.n_folds):
-                whitener(Z, design, k)
+            Z, _ = check_contrasts(contrasts(concepts, float(alpha)), design.n)
         except InputError as error:
-            if alpha < 0:
-                continue
             raise InputError(f"At power {alpha:g} of the posterior: {error}") from error
-        powers.append(float(alpha))
         path.append(Z)
-    return np.array(powers), path
+    return grid, path

@@ -12,12 +12,16 @@ no Jacobian is needed. If E[F | p] is affine in t_α(p) for one α, the populati
 there, whatever the noise of the states.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.interpolate import CubicSpline
 
 from .designs import Design, FloatArray
 
 FINE_STEPS = 800
+MOST_ZOOMS = 6
+ZOOM = 0.5
 NUMBERS_AT_ONCE = 1 << 22
 
 
@@ -27,35 +31,48 @@ def power_contrasts(log_p: FloatArray, alpha: float) -> FloatArray:
     return np.asarray(powers[:, 1:] - powers[:, :1])
 
 
-def resampled_profile(
-    directions: FloatArray, path: list[FloatArray], design: Design, draws: FloatArray
+def best_powers(
+    directions: FloatArray,
+    concepts: Sequence[FloatArray],
+    design: Design,
+    draws: FloatArray,
+    powers: FloatArray,
 ) -> FloatArray:
-    """Mean squared canonical correlation along the path, refitted in every replicate.
+    """Power (B,) at which the fit is best, refitted under each row of weights.
+
+    Cubic splines through a coarse grid find the maxima, and a grid of as many points across the
+    range in which they lie finds them again, until that range is no longer much smaller: error of
+    interpolation then is small beside the spread of the maxima.
 
     Parameters
     ----------
     directions
         (n, r) directions of the states, r small, the same in all replicates.
-    path
-        Contrasts (n, q) at each of the A powers.
+    concepts
+        log p (n, K) of each concept.
     design
         Weights and clusters.
     draws
         (B, n_clusters) what the weights of each cluster are multiplied by.
-
-    Returns
-    -------
-    profile
-        (B, A).
+    powers
+        Coarse grid, whose ends bound the search.
     """
     mass = draws[:, design.clusters] * design.weights
-    return np.column_stack([_mean_squares(directions, Z, mass) for Z in path])
+    for _ in range(MOST_ZOOMS):
+        profile = [_mean_squares(directions, contrasts(concepts, a), mass) for a in powers]
+        fine = np.linspace(powers[0], powers[-1], FINE_STEPS + 1)
+        best = fine[CubicSpline(powers, np.array(profile))(fine).argmax(axis=0)]
+        step = (powers[-1] - powers[0]) / (len(powers) - 1)
+        low, high = max(powers[0], best.min() - step), min(powers[-1], best.max() + step)
+        if high - low > ZOOM * (powers[-1] - powers[0]):
+            break
+        powers = np.linspace(low, high, len(powers))
+    return np.asarray(best)
 
 
-def best_power(profile: FloatArray, powers: FloatArray) -> FloatArray:
-    """Powers (B,) at which cubic splines through the profiles (B, A) are largest."""
-    fine = np.linspace(powers[0], powers[-1], FINE_STEPS + 1)
-    return np.asarray(fine[CubicSpline(powers, profile, axis=1)(fine).argmax(axis=1)])
+def contrasts(concepts: Sequence[FloatArray], alpha: float) -> FloatArray:
+    """Contrasts (n, q) of all concepts at one power, side by side."""
+    return np.hstack([power_contrasts(table, alpha) for table in concepts])
 
 
 def _mean_squares(D: FloatArray, Z: FloatArray, mass: FloatArray) -> FloatArray:
