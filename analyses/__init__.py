@@ -1,10 +1,14 @@
 """Questions about states F and contrasts Z, one a file: arrays in, frozen results out."""
 
 from .canonical import CanonicalCorrelations, canonical_correlations
+from .canonical_tests import CanonicalTests, canonical_tests
 from .contrast_tables import ContrastTable, ContrastTables, contrast_tables
 from .controls import ControlComparison, ControlFit, compare_controls, shuffled
+from .diversity import Diversity, diversity_condition
+from .equivalence import Equivalence, equivalence
 from .goodness import GoodnessOfFit, decoded_contrasts, goodness_of_fit
 from .hypotheses import HypothesisTest
+from .invertibility import Invertibility, invertibility
 from .latex import latex_table
 from .layers import LayerCurve, LayerFit, layer_curve
 from .linear_map import LinearMap, linear_map
@@ -12,6 +16,7 @@ from .linearity import Linearity, linearity
 from .moments import Rows, stream_linear_map
 from .multiplicity import benjamini_hochberg, holm
 from .posterior_form import PosteriorForm, posterior_form
+from .rank_tests import RankTests, rank_tests
 from .results import RESULT_COLUMNS, Estimate, Row, result_frame
 from .ridge import DecomposedStates, decompose_states
 from .stored_rows import stored_rows
@@ -19,34 +24,44 @@ from .stored_rows import stored_rows
 __all__ = [
     "RESULT_COLUMNS",
     "CanonicalCorrelations",
+    "CanonicalTests",
     "ContrastTable",
     "ContrastTables",
     "ControlComparison",
     "ControlFit",
     "DecomposedStates",
+    "Diversity",
+    "Equivalence",
     "Estimate",
     "GoodnessOfFit",
     "HypothesisTest",
+    "Invertibility",
     "LayerCurve",
     "LayerFit",
     "LinearMap",
     "Linearity",
     "PosteriorForm",
+    "RankTests",
     "Row",
     "Rows",
     "benjamini_hochberg",
     "canonical_correlations",
+    "canonical_tests",
     "compare_controls",
     "contrast_tables",
     "decoded_contrasts",
     "decompose_states",
+    "diversity_condition",
+    "equivalence",
     "goodness_of_fit",
     "holm",
+    "invertibility",
     "latex_table",
     "layer_curve",
     "linear_map",
     "linearity",
     "posterior_form",
+    "rank_tests",
     "result_frame",
     "shuffled",
     "stored_rows",

@@ -1,0 +1,169 @@
+"""Rank and conditioning of the way there and back: exact worlds, planted ranks, coverage."""
+
+import math
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from concept_ppl.analyses import RESULT_COLUMNS, decompose_states, invertibility
+from concept_ppl.analyses.hypotheses import chi2_test, invalid
+from concept_ppl.analyses.invertibility import median_fold, round_trip, singular_values
+from concept_ppl.analyses.ridge import cross_fit, whitener
+from concept_ppl.errors import InputError
+
+
+def slopes(seed, rank, q=3, d=30):
+    rng = np.random.default_rng(seed)
+    bases = [np.linalg.qr(rng.normal(size=(side, side)))[0][:, :rank] for side in (q, d)]
+    return bases[0] @ bases[1].T
+
+
+def planted(seed, n=300, rank=3, noise=0.5, q=3, d=30):
+    rng = np.random.default_rng(seed + 1000)
+    Z = rng.normal(size=(n, q))
+    return Z @ slopes(seed, rank, q, d) + noise * rng.normal(size=(n, d)), Z
+
+
+def test_an_exact_affine_map_is_read_back_with_condition_number_one():
+    F, Z = planted(0, noise=0.0)
+    stretched = F * np.geomspace(1, 30, 30) + 4.0
+    found = invertibility(stretched, Z)
+    assert found.estimated_rank == 3
+    np.testing.assert_allclose([s.estimate for s in found.singular_values], 1.0, atol=1e-4)
+    assert found.condition_number.estimate == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_way_there_and_back_has_squared_canonical_correlations_as_singular_values():
+    rho = np.array([0.95, 0.8, 0.6])
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(5_000, 3))
+    F = Z * rho + rng.normal(size=Z.shape) * np.sqrt(1 - rho**2)
+    found = invertibility(F @ rng.normal(size=(3, 3)), Z @ rng.normal(size=(3, 3)))
+    np.testing.assert_allclose([s.estimate for s in found.singular_values], rho**2, atol=0.03)
+    assert found.condition_number.estimate == pytest.approx((0.95 / 0.6) ** 2, rel=0.08)
+
+
+@pytest.mark.parametrize("variant", ["decoded", "direct"])
+@pytest.mark.parametrize("rank", [0, 2, 3])
+def test_the_planted_rank_is_found_and_never_exceeded(variant, rank):
+    found = [
+        invertibility(*planted(seed, rank=rank), variant=variant, level=0.99) for seed in range(20)
+    ]
+    assert np.mean([f.estimated_rank == rank for f in found]) >= 0.95
+    touched = [math.isinf(f.condition_number.ci_high) for f in found]
+    assert np.mean(np.array(touched) == (rank < 3)) >= 0.95
+
+
+def test_folds_are_not_pooled_and_so_noise_has_no_rank():
+    rejected = 0
+    for seed in range(50):
+        F, Z = planted(seed, n=100, rank=0, q=1, d=20)
+        rejected += invertibility(F, Z, variant="decoded").full_rank.p_value < 0.05
+    # The doubled median rejects about once in a thousand, folds that are pooled in a third.
+    assert rejected <= 3
+
+
+@pytest.mark.parametrize(("q", "rank"), [(1, 0), (2, 1), (3, 3)])
+def test_weyl_intervals_cover_the_singular_values_given_the_maps(q, rank):
+    n, hits = 150, 0
+    for seed in range(30):
+        F, Z = planted(seed, n, rank, noise=1.0, q=q, d=8)
+        states = decompose_states(F, seed=seed)
+        fit = cross_fit(states, Z, whiten=True)
+        mean_map = np.zeros((8, q))
+        for k in range(5):
+            rows = states.design.folds == k
+            centred = [X[rows] - X[rows].mean(axis=0) for X in (F, fit.predicted)]
+            mean_map += rows.mean() * np.linalg.lstsq(*centred, rcond=None)[0]
+        W = whitener(Z, states.design, None)
+        truth = np.linalg.inv(W) @ slopes(seed, rank, q, 8) @ mean_map @ W
+        exact = np.linalg.svd(truth, compute_uv=False)
+        values, _ = singular_values(states, Z, fit, 0.95, seed)
+        inside = [v.ci_low - 1e-9 <= s <= v.ci_high for v, s in zip(values, exact, strict=True)]
+        hits += all(inside)
+    # Binomial(30, .95): fewer than 25 with probability 3e-3.
+    assert hits >= 25
+
+
+def test_influences_are_the_derivatives_of_the_slopes():
+    F, Z = planted(3, n=60, q=2, rank=2, d=4)
+    states = decompose_states(F)
+    trip = round_trip(states, Z, cross_fit(states, Z, whiten=True))
+    np.testing.assert_allclose(trip.test.sum(axis=0), 0.0, atol=1e-12)
+    residual_free = round_trip(states, Z, cross_fit(decompose_states(Z), Z, whiten=True))
+    assert np.abs(residual_free.test).max() < 1e-6 * np.abs(trip.test).max()
+
+
+@pytest.mark.parametrize("variant", ["decoded", "direct"])
+def test_rotation_scale_translation_and_the_basis_of_contrasts_change_nothing(variant):
+    F, Z = planted(4, n=150, noise=1.0)
+    rng = np.random.default_rng(5)
+    rotation = np.linalg.qr(rng.normal(size=(30, 30)))[0]
+    clusters = np.arange(150) // 2
+    options = {"clusters": clusters, "variant": variant}
+    before = invertibility(F, Z, **options).tidy()
+    after = invertibility(50 * F @ rotation + 3, Z @ rng.normal(size=(3, 3)) - 1, **options).tidy()
+    kept = before["quantity"] != "contrast_condition"
+    columns = ["estimate", "p_value"]
+    np.testing.assert_allclose(after[kept][columns], before[kept][columns], rtol=0, atol=1e-8)
+
+
+def test_the_order_of_rows_changes_nothing_in_the_direct_test():
+    F, Z = planted(6)
+    order = np.random.default_rng(0).permutation(300)
+    before = invertibility(F, Z, variant="direct").tests
+    after = invertibility(F[order], Z[order], variant="direct").tests
+    for a, b in zip(before, after, strict=True):
+        assert b.statistic == pytest.approx(a.statistic, rel=1e-8)
+
+
+def test_fewer_coordinates_than_contrasts_are_never_invertible():
+    F, Z = planted(7)
+    for variant in ("direct", "decoded"):
+        found = invertibility(F[:, :2], Z, variant=variant)
+        assert found.estimated_rank <= 2
+        assert found.full_rank.p_value == 1.0
+
+
+def test_states_outside_the_span_of_the_unembedding_do_not_count():
+    rng = np.random.default_rng(8)
+    F, Z = planted(8, d=10, noise=0.3)
+    seen = np.linalg.qr(rng.normal(size=(10, 4)))[0]
+    G = rng.normal(size=(50, 4)) @ seen.T + rng.normal(size=10)
+    hidden = F - F @ seen @ seen.T
+    assert invertibility(hidden + 1e-9 * F, Z).estimated_rank == 3
+    projected = invertibility(F, Z, unembedding=G)
+    assert not projected.diversity.holds
+    assert projected.diversity.rank == 4
+    expected = invertibility(F @ seen, Z).tidy()["estimate"]
+    np.testing.assert_allclose(
+        projected.tidy()["estimate"].iloc[: len(expected)], expected, atol=1e-8
+    )
+
+
+def test_the_median_fold_is_doubled_and_a_missing_majority_is_a_reason():
+    tests = [chi2_test("x", s, 1) for s in (0.1, 3.0, 9.0, 12.0)]
+    combined = median_fold([*tests, invalid("x", "it was too small")])
+    assert combined.p_value == pytest.approx(2 * tests[1].p_value)
+    assert combined.statistic == 3.0
+    missing = [invalid("x", "it was too small")] * 3
+    assert median_fold([*tests[2:], *missing]).invalid_because == "it was too small"
+
+
+def test_contrasts_collinear_within_a_fold_are_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(InputError, match="collinear in 8 rows that are tested together"):
+        invertibility(rng.normal(size=(40, 9)), rng.normal(size=(40, 8)), variant="decoded")
+
+
+def test_results_read_alike():
+    G = np.random.default_rng(0).normal(size=(90, 30))
+    found = invertibility(*planted(0), unembedding=G, layer="final_norm")
+    table = found.tidy()
+    assert tuple(table.columns) == RESULT_COLUMNS
+    assert "unembedding_condition" in set(table["quantity"])
+    assert found.smallest.n == 300
+    assert "diversity holds" in found.summary()
+    assert r"\toprule" in found.to_latex()
+    assert isinstance(found.plot(), Figure)
