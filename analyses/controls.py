@@ -21,7 +21,7 @@ from .designs import (
     cluster_codes,
 )
 from .figures import forest_plot
-from .goodness import backward_share, squared_errors
+from .held_out import backward_share, squared_errors
 from .intervals import SquaredErrors, difference, explained_share
 from .latex import latex_table
 from .results import Estimate, Row, result_frame

@@ -17,7 +17,7 @@ from .bootstrap import replicates
 from .controls import shuffled
 from .designs import Design, FloatArray, IntArray, check_level, check_states
 from .figures import forest_plot
-from .goodness import squared_errors
+from .held_out import squared_errors
 from .hypotheses import HypothesisTest, bootstrap_test
 from .intervals import (
     correlation_influence,

@@ -22,7 +22,7 @@ from concept_ppl.errors import InputError
 from .canonical import CanonicalScores, canonical_scores, correlate
 from .designs import Design, check_contrasts, check_level
 from .figures import forest_plot
-from .goodness import backward_share
+from .held_out import backward_share
 from .intervals import (
     correlation_influence,
     signed_square,
@@ -133,8 +133,8 @@ def equivalence(
     size at a nominal .05 with the smallest ρ² exactly .95, the others .99, d = 5, and errors
     normal, elliptical t with 5 degrees of freedom, or clusters of five:
 
-    - 100 rows: .000 to .007. All folds together would reject in .04 to .12.
-    - 400 and 2000 independent rows: .03 to .06.
+    - 100 rows: .00 to .01. All folds together would reject in .04 to .12.
+    - 400 and 2000 independent rows: .02 to .06; 400 rows in clusters: .00.
 
     It asks for much in small samples: with all ρ² = .99 and a margin of .95, 20 clusters show it
     in 27% of samples, 100 heavy-tailed rows in 95%. Estimating maps costs fit, so that wide states

@@ -3,18 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from .designs import FloatArray, check_contrasts, check_level
 from .figures import forest_plot
-from .intervals import SquaredErrors, explained_share
+from .held_out import squared_errors
+from .intervals import explained_share
 from .latex import latex_table
 from .results import Estimate, Row, result_frame
-from .ridge import CrossFit, DecomposedStates, States, as_decomposed, cross_fit, decompose
-from .training_influence import baseline_influence, training_influence
+from .ridge import States, as_decomposed, cross_fit, decompose
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,21 +154,3 @@ def decoded_contrasts(
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     contrasts, _ = check_contrasts(Z, states.design.n)
     return cross_fit(states, contrasts).predicted
-
-
-def backward_share(states: DecomposedStates, Z: FloatArray, level: float) -> Estimate:
-    """R²(Z|F) overall, for checked contrasts (n, q)."""
-    errors = squared_errors(states, Z, cross_fit(states, Z))
-    return explained_share(errors, states.design, level)
-
-
-def squared_errors(states: DecomposedStates, Y: FloatArray, fit: CrossFit) -> SquaredErrors:
-    """Squared held-out errors of a fit of Y (n, t), and how each row moves them by training."""
-    weights = states.design.weights[:, None]
-    residuals, deviations = Y - fit.predicted, Y - fit.baseline
-    return SquaredErrors(
-        np.square(residuals),
-        np.square(deviations),
-        training_influence(states, Y, fit, -2.0 * weights * residuals),
-        baseline_influence(states, Y, fit, -2.0 * weights * deviations),
-    )

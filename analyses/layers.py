@@ -11,7 +11,7 @@ from concept_ppl.errors import InputError
 
 from .canonical import correlate
 from .designs import check_contrasts, check_level
-from .goodness import backward_share
+from .held_out import backward_share
 from .latex import latex_table
 from .multiplicity import benjamini_hochberg
 from .results import Estimate, Row, result_frame

@@ -39,7 +39,7 @@ from .canonical import decoded_directions
 from .competitors import backward_gain, forward_gain, nested_directions
 from .designs import Design, FloatArray, check_contrasts, check_level
 from .figures import forest_plot
-from .goodness import backward_share
+from .held_out import backward_share
 from .hypotheses import HypothesisTest, f_test, invalid, t_test
 from .latex import latex_table
 from .results import Estimate, Row, result_frame

@@ -9,7 +9,7 @@ from scipy import special
 
 from concept_ppl.analyses import RESULT_COLUMNS, decompose_states, posterior_form
 from concept_ppl.analyses.designs import make_design
-from concept_ppl.analyses.goodness import squared_errors
+from concept_ppl.analyses.held_out import squared_errors
 from concept_ppl.analyses.intervals import explained_share
 from concept_ppl.analyses.power_path import best_powers, contrasts, power_contrasts
 from concept_ppl.analyses.ridge import cross_fit, whitener
