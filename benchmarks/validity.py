@@ -1,0 +1,333 @@
+"""Do tests keep their size and intervals their coverage? Every method on a grid of planted worlds.
+
+Each replication draws a world of known truth (:mod:`validity_worlds`) and asks every method about
+it. What is counted: intervals that cover, tests that reject a true null. Counts are kept in
+``benchmarks/results/validity.jsonl``, so that a run that was stopped goes on where it was, and more
+replications or cells add to what is there. ``--write`` renders the page in docs/.
+"""
+
+import argparse
+import datetime
+import json
+import math
+import platform
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+from validity_truths import fold_maps, true_r2, true_squared_correlations
+from validity_worlds import Array, Cell, D, Q, Sample, draw, grid
+
+from concept_ppl.analyses import (
+    Estimate,
+    canonical_correlations,
+    compare_controls,
+    decompose_states,
+    equivalence,
+    goodness_of_fit,
+    linear_map,
+    rank_tests,
+)
+from concept_ppl.analyses.canonical import decoded_directions
+from concept_ppl.analyses.linearity import added_term_tests, strongest
+from concept_ppl.analyses.ridge import DecomposedStates, cross_fit, decompose
+
+ROOT = Path(__file__).parents[1]
+COUNTS = ROOT / "benchmarks" / "results" / "validity.jsonl"
+TABLE = ROOT / "docs" / "reference" / "validity.csv"
+PAGE = ROOT / "docs" / "reference" / "validity.md"
+AT_ONCE = 20
+STANDARD_ERRORS = 3.5
+AXES = {"tails": 0, "errors": 1, "rows": 2, "rank": 3, "R²": 4, "clusters": 5}
+"""Where in the name of a cell each axis of the grid stands."""
+NOMINAL = {"covers": 0.95, "size": 0.05}
+
+Found = dict[str, bool | None]
+"""By quantity, whether the interval covers or the test rejects; None where the method declines."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One sample with what several checks need of it."""
+
+    sample: Sample
+    seed: int
+
+    @property
+    def F(self) -> Array:  # noqa: N802
+        return self.sample.F
+
+    @property
+    def Z(self) -> Array:  # noqa: N802
+        return self.sample.Z
+
+    @cached_property
+    def states(self) -> DecomposedStates:
+        return decompose_states(self.F, clusters=self.sample.clusters, seed=self.seed)
+
+    @cached_property
+    def moments(self) -> tuple[Array, Array, Array]:
+        """Cov(F), Cov(Z) and Cov(F, Z)."""
+        covariance = self.sample.truth.covariance
+        return covariance[:D, :D], covariance[D:, D:], covariance[:D, D:]
+
+    @cached_property
+    def backward(self) -> float:
+        """R²(Z|F) of the fitted maps in the population."""
+        maps = fold_maps(self.F, self.Z, self.states, cross_fit(self.states, self.Z))
+        return true_r2(maps, *self.moments)
+
+    @cached_property
+    def directions(self) -> Array:
+        """Signed ρ² of the fitted directions in the population."""
+        fit = cross_fit(self.states, self.Z, whiten=True)
+        covariance = self.sample.truth.covariance
+        return true_squared_correlations(self.F, self.Z, self.states, fit, covariance)
+
+    @cached_property
+    def rank(self) -> int:
+        return int(np.linalg.matrix_rank(self.sample.truth.A))
+
+
+def covers(value: Estimate, truth: float) -> bool:
+    return value.ci_low <= truth <= value.ci_high
+
+
+def ask_linear_map(case: Case) -> Found:
+    """One slope, and the test that an output that is noise has no slope."""
+    kind = "HC3" if case.sample.clusters is None else "CR2"
+    answer = linear_map(case.F, case.Z, clusters=case.sample.clusters, covariance=kind)
+    slope, test = answer.estimate(1, 0), answer.per_output[-1]
+    is_covered = covers(slope, case.sample.truth.A[0, 0])
+    return {
+        f"linear_map {kind} slope: covers": None if math.isnan(slope.ci_low) else is_covered,
+        f"linear_map {kind} Wald: size": None if test.invalid_because else test.p_value < 0.05,
+    }
+
+
+def ask_goodness(case: Case) -> Found:
+    """R² in both directions, against what the fitted maps reach in the population."""
+    answer = goodness_of_fit(case.states, case.Z)
+    contrasts = decompose(case.Z, case.states.design)
+    forward = fold_maps(case.Z, case.F, contrasts, cross_fit(contrasts, case.states.F))
+    of_F, of_Z, cross = case.moments
+    return {
+        "goodness_of_fit backward: covers": covers(answer.backward, case.backward),
+        "goodness_of_fit forward: covers": covers(
+            answer.forward, true_r2(forward, of_Z, of_F, cross.T)
+        ),
+    }
+
+
+def ask_canonical(case: Case) -> Found:
+    """Smallest and mean ρ², and the test that the weakest direction is no relation."""
+    answer = canonical_correlations(case.states, case.Z)
+    truth = case.directions
+    found: Found = {
+        "canonical_correlations smallest: covers": covers(answer.smallest, truth[-1]),
+        "canonical_correlations mean: covers": covers(answer.mean, float(truth.mean())),
+    }
+    if case.rank < Q:
+        found["canonical_correlations no relation: size"] = answer.smallest.p_value < 0.05
+    return found
+
+
+def ask_rank(case: Case) -> Found:
+    """Is the rank at most the true rank? Asked where that is less than full."""
+    rank = case.rank
+    if rank == Q:
+        return {}
+    found: Found = {}
+    for method in ("kleibergen_paap", "robin_smith"):
+        answer = rank_tests(case.F, case.Z, clusters=case.sample.clusters, method=method)
+        test = answer.tests[rank]
+        found[f"rank_tests {method}: size"] = None if test.invalid_because else test.p_value < 0.05
+    return found
+
+
+def ask_equivalence(case: Case) -> Found:
+    """The margin lies exactly where the truth is, so that the claim is false."""
+    margin = min(case.directions[-1], case.backward)
+    if not 0.0 < margin < 1.0 or case.rank < Q:
+        return {}
+    answer = equivalence(case.states, case.Z, margin=margin)
+    return {"equivalence at the margin: size": answer.shown}
+
+
+def ask_linearity(case: Case) -> Found:
+    """Added terms, where the map is affine."""
+    tests = added_term_tests(decoded_directions(case.states, case.Z), case.Z, case.states.design)
+    test = strongest(tests)
+    return {"linearity added terms: size": None if test.invalid_because else test.p_value < 0.05}
+
+
+def ask_controls(case: Case) -> Found:
+    """The difference to a control that holds two coordinates of the states."""
+    part = decompose(case.F[:, :2], case.states.design)
+    answer = compare_controls(case.states, case.Z, {"part": part})
+    of_F, of_Z, cross = case.moments
+    maps = fold_maps(case.F[:, :2], case.Z, part, cross_fit(part, case.Z))
+    less = true_r2(maps, of_F[:2, :2], of_Z, cross[:2])
+    gap = case.backward - less
+    return {"compare_controls difference: covers": covers(answer.controls[0].difference, gap)}
+
+
+CHECKS: Mapping[str, Callable[[Case], Found]] = {
+    "linear_map": ask_linear_map,
+    "goodness": ask_goodness,
+    "canonical": ask_canonical,
+    "rank": ask_rank,
+    "equivalence": ask_equivalence,
+    "linearity": ask_linearity,
+    "controls": ask_controls,
+}
+
+
+Counts = dict[str, dict[str, list[int]]]
+"""By check and quantity: how often it held, how often there was an answer, how often asked."""
+
+
+def replicate(cell: Cell, checks: tuple[str, ...], seeds: range) -> Counts:
+    """Ask the checks about the samples of these seeds."""
+    counts: Counts = {check: defaultdict(lambda: [0, 0, 0]) for check in checks}
+    start = zlib.crc32(str(cell).encode())
+    with threadpool_limits(1):
+        for seed in seeds:
+            case = Case(draw(cell, start + seed), seed)
+            for check in checks:
+                for quantity, holds in CHECKS[check](case).items():
+                    held, answered, asked = counts[check][quantity]
+                    is_answer = holds is not None
+                    counts[check][quantity] = [held + bool(holds), answered + is_answer, asked + 1]
+    return {check: dict(rows) for check, rows in counts.items()}
+
+
+def run(cells: Sequence[Cell], checks: tuple[str, ...], replications: int, workers: int) -> None:
+    """Fill up the counts to so many replications, and append them as they come."""
+    COUNTS.parent.mkdir(exist_ok=True)
+    done = {(line["cell"], line["check"], line["first"]) for line in _lines()}
+    tasks = []
+    for first, cell in product(range(0, replications, AT_ONCE), cells):
+        missing = tuple(check for check in checks if (str(cell), check, first) not in done)
+        if missing:
+            tasks.append((cell, missing, range(first, first + AT_ONCE)))
+    with ProcessPoolExecutor(workers) as pool, COUNTS.open("a") as file:
+        answers = pool.map(replicate, *zip(*tasks, strict=True)) if tasks else iter(())
+        for (cell, _, seeds), counts in zip(tasks, answers, strict=True):
+            for check, rows in counts.items():
+                line = {"cell": str(cell), "check": check, "first": seeds[0], "counts": rows}
+                file.write(json.dumps(line) + "\n")
+            file.flush()
+
+
+def _lines() -> Iterator[dict[str, object]]:
+    if COUNTS.exists():
+        yield from map(json.loads, COUNTS.read_text().splitlines())
+
+
+def collected() -> pd.DataFrame:
+    """Add up the counts: a row a quantity and cell, with its rate and how far off it is."""
+    totals: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for line in _lines():
+        for quantity, (held, answered, asked) in line["counts"].items():  # type: ignore[attr-defined]
+            totals[quantity, str(line["cell"])].update(held=held, answered=answered, asked=asked)
+    rows = [{"quantity": q, "cell": c, **counts} for (q, c), counts in totals.items()]
+    table = pd.DataFrame(rows).sort_values(["quantity", "cell"], ignore_index=True)
+    nominal = table["quantity"].str.rpartition(": ")[2].map(NOMINAL)
+    table["rate"] = table["held"] / table["answered"]
+    error = np.sqrt(nominal * (1 - nominal) / table["answered"])
+    table["off"] = (table["rate"] - nominal) / error
+    return table
+
+
+def by_quantity(table: pd.DataFrame) -> pd.DataFrame:
+    """Sum up the cells of each quantity: the average rate, the range, the cells that are off."""
+    grouped = table[table["answered"] > 0].groupby("quantity")
+    return pd.DataFrame(
+        {
+            "average": grouped["rate"].mean(),
+            "lowest": grouped["rate"].min(),
+            "highest": grouped["rate"].max(),
+            "cells": grouped.size(),
+            "off": grouped["off"].agg(lambda off: int((off.abs() > STANDARD_ERRORS).sum())),
+            "declined": 1 - grouped["answered"].sum() / grouped["asked"].sum(),
+            "replications": grouped["answered"].median().astype(int),
+        }
+    )
+
+
+def core() -> list[Cell]:
+    """A quarter of the grid: both extremes of the noise, two ranks, two sizes of effect."""
+    return [c for c in grid() if c.heavy == c.heteroscedastic and c.lost < 2 and c.r2 < 0.99]
+
+
+def write_page(table: pd.DataFrame) -> None:
+    """Write the counts as CSV and their summary as a page, with what they depend on."""
+    TABLE.write_text(table.to_csv(index=False, float_format="%.4f"))
+    packages = ("concept-ppl", "numpy", "scipy", "statsmodels")
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
+    today = datetime.datetime.now(datetime.UTC).date()
+    lines = [
+        "# Measured validity",
+        "",
+        "How often intervals of nominally 95% cover and tests of nominally 5% reject a true null, "
+        "over planted",
+        "worlds; made by `make validity`, all counts in [validity.csv](validity.csv). *Off* are "
+        "cells whose rate",
+        f"is more than {STANDARD_ERRORS} Monte-Carlo standard errors from its nominal value, and "
+        "*declined* is the share of",
+        "samples for which a method says that it is not valid.",
+        "",
+        f"{today}, Python {platform.python_version()}, {versions}; seeds 0, 1, … in each cell.",
+        "",
+        *_sections(table),
+    ]
+    PAGE.write_text("\n".join(lines))
+
+
+def _sections(table: pd.DataFrame) -> Iterator[str]:
+    yield "| quantity | average | lowest | highest | cells | off | declined | replications |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for quantity, row in by_quantity(table).iterrows():
+        yield (
+            f"| {quantity} | {row['average']:.3f} | {row['lowest']:.3f} | {row['highest']:.3f} "
+            f"| {row['cells']:.0f} | {row['off']:.0f} | {row['declined']:.0%} "
+            f"| {row['replications']:.0f} |"
+        )
+    for axis, position in AXES.items():
+        values = table.assign(value=table["cell"].str.split("/").str[position])
+        rates = values.pivot_table("rate", "quantity", "value", "mean")
+        yield f"\nAverage rates by {axis}:\n"
+        yield "| quantity | " + " | ".join(rates.columns) + " |"
+        yield "|---" * (1 + len(rates.columns)) + "|"
+        for quantity, row in rates.iterrows():
+            yield f"| {quantity} | " + " | ".join(f"{rate:.3f}" for rate in row) + " |"
+    yield ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--replications", type=int, default=2000, help="of each cell")
+    parser.add_argument("--cells", choices=("core", "all"), default="all")
+    parser.add_argument("--only", choices=CHECKS, action="append", help="run this check alone")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="render the page in docs/")
+    options = parser.parse_args()
+    cells = core() if options.cells == "core" else list(grid())
+    run(cells, tuple(options.only or CHECKS), options.replications, options.workers)
+    print(by_quantity(collected()).to_string())
+    if options.write:
+        write_page(collected())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""A small part of the validity grid: planted worlds where every method says that it is valid."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from validity import CHECKS, NOMINAL, Case, replicate
+from validity_truths import fold_maps, true_r2
+from validity_worlds import Cell, D, draw
+
+from concept_ppl.analyses.ridge import cross_fit
+
+FAILURE_RATE = 2e-5
+CELLS = (
+    Cell(heavy=False, heteroscedastic=False, n=200, lost=0, r2=0.95, n_clusters=0),
+    Cell(heavy=True, heteroscedastic=True, n=1000, lost=1, r2=0.5, n_clusters=50),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_intervals_cover_and_tests_keep_their_size(cell):
+    replications = 60
+    counts = replicate(cell, tuple(CHECKS), range(replications))
+    rows = {quantity: row for found in counts.values() for quantity, row in found.items()}
+    assert len(rows) >= 8
+    for quantity, (held, answered, asked) in rows.items():
+        assert answered == asked == replications, quantity
+        nominal = NOMINAL[quantity.rpartition(": ")[2]]
+        low, high = stats.binom.interval(1 - FAILURE_RATE, replications, nominal)
+        # A test may reject less often than it says: those that take a median of folds do.
+        is_size = quantity.endswith("size")
+        assert held <= high if is_size else low <= held <= high, (quantity, held)
+
+
+def test_the_population_r2_is_that_of_a_million_new_rows():
+    cell = Cell(heavy=True, heteroscedastic=True, n=200, lost=0, r2=0.5, n_clusters=0)
+    case = Case(draw(cell, 1), 0)
+    big = Cell(**{**vars(cell), "n": 400_000})
+    new = draw(big, 1)
+    np.testing.assert_array_equal(new.truth.A, case.sample.truth.A)
+    errors = spread = 0.0
+    for one in fold_maps(case.F, case.Z, case.states, cross_fit(case.states, case.Z)):
+        residuals = new.Z - one.y0 - (new.F - one.x0) @ one.B
+        errors += one.n_test * np.square(residuals).sum()
+        spread += one.n_test * np.square(new.Z - one.y0).sum()
+    assert case.backward == pytest.approx(1 - errors / spread, abs=0.004)
+
+
+def test_a_map_that_knows_nothing_explains_nothing():
+    cell = CELLS[0]
+    case = Case(draw(cell, 2), 0)
+    maps = list(fold_maps(case.F, case.Z, case.states, cross_fit(case.states, case.Z)))
+    zero = [type(m)(m.x0, m.y0, np.zeros((D, case.Z.shape[1])), m.n_test) for m in maps]
+    assert true_r2(iter(zero), *case.moments) == pytest.approx(0.0, abs=1e-12)
