@@ -80,6 +80,17 @@ def test_repeated_rows_of_one_cluster_count_once():
     assert repeated.n_clusters == 80
 
 
+@pytest.mark.parametrize("method", ["kleibergen_paap", "robin_smith"])
+def test_a_weight_of_three_is_a_context_that_was_seen_three_times(method):
+    F, Z = planted(10, n=60)
+    counts = np.random.default_rng(0).integers(1, 4, 60)
+    context = np.repeat(np.arange(60), counts)
+    weighted = rank_tests(F, Z, weights=counts, method=method)
+    repeated = rank_tests(F[context], Z[context], clusters=context, method=method)
+    for a, b in zip(weighted.tests, repeated.tests, strict=True):
+        assert b.statistic == pytest.approx(a.statistic, rel=1e-9)
+
+
 def test_robin_and_smith_matches_the_weighted_sum_that_it_stands_for():
     F, Z = planted(6, rank=1, noise=2.0)
     found = correlations(F, Z, np.ones(len(F)), np.arange(len(F)))
