@@ -1,7 +1,7 @@
 """Is the map invertible: in how many directions states and contrasts agree, held out."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from concept_ppl.errors import InputError
 
+from .controls import ControlComparison, beside_controls
 from .designs import FloatArray, check_contrasts, check_level
 from .figures import forest_plot
 from .intervals import (
@@ -43,6 +44,8 @@ class CanonicalCorrelations:
         Mean over directions; no test.
     target, layer
         Labels that the caller gave.
+    controls
+        The same states beside their controls, where controls were given.
     """
 
     directions: tuple[Estimate, ...]
@@ -50,9 +53,10 @@ class CanonicalCorrelations:
     mean: Estimate
     target: str
     layer: str
+    controls: ControlComparison | None = None
 
     def tidy(self) -> pd.DataFrame:
-        """One row a direction, the smallest, and the mean."""
+        """One row a direction, the smallest, and the mean; then those of the controls."""
         return result_frame(self._rows())
 
     def summary(self) -> str:
@@ -63,6 +67,7 @@ class CanonicalCorrelations:
                 f"  smallest     {self.smallest}",
                 f"  mean         {self.mean}",
                 *(f"  direction {i}  {value}" for i, value in enumerate(self.directions, 1)),
+                *([] if self.controls is None else [self.controls.summary()]),
             ]
         )
 
@@ -82,12 +87,14 @@ class CanonicalCorrelations:
         yield Row(name, "rho2_mean", self.target, self.mean, self.layer)
         for i, value in enumerate(self.directions, 1):
             yield Row(name, "rho2", f"{self.target}:direction_{i}", value, self.layer)
+        yield from () if self.controls is None else self.controls.rows()
 
 
 def canonical_correlations(
     F: States,
     Z: npt.ArrayLike,
     *,
+    controls: Mapping[str, States] | None = None,
     weights: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
     names: Sequence[str] | None = None,
@@ -111,6 +118,9 @@ def canonical_correlations(
         (n, d) states, or the result of `decompose_states`, whose design is then used.
     Z
         (n, q) contrasts with q ≤ d.
+    controls
+        Arrays (n, d_control) or decomposed ones that the states must beat, as `compare_controls`
+        takes them; the comparison stands beside the estimates.
     weights, clusters
         (n,) weights and labels of independent units; equal, and each row its own, by default.
     names
@@ -131,7 +141,11 @@ def canonical_correlations(
     check_level(level)
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     contrasts, _ = check_contrasts(Z, states.design.n, names)
-    return correlate(states, contrasts, target, layer, level)
+    answer = correlate(states, contrasts, target, layer, level)
+    if controls is None:
+        return answer
+    beside = beside_controls(states, contrasts, controls, target, layer, seed, level)
+    return replace(answer, controls=beside)
 
 
 def correlate(

@@ -86,7 +86,7 @@ class ControlComparison:
 
     def tidy(self) -> pd.DataFrame:
         """Model, shuffled and each control; then the rows whose control is ``best``."""
-        return result_frame(self._rows())
+        return result_frame(self.rows())
 
     def summary(self) -> str:
         """List the model, its controls, the difference and the increment, a line each."""
@@ -118,7 +118,9 @@ class ControlComparison:
         ]
         return forest_plot(entries, "held-out R²")
 
-    def _rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows of the tidy table."""
+
         def row(quantity: str, value: Estimate, control: str) -> Row:
             return Row("compare_controls", quantity, self.target, value, self.layer, control)
 
@@ -183,8 +185,21 @@ def compare_controls(
     """
     check_level(level)
     states = as_decomposed(F, weights, clusters, n_folds, seed)
+    contrasts, _ = check_contrasts(Z, states.design.n)
+    return beside_controls(states, contrasts, controls, target, layer, seed, level)
+
+
+def beside_controls(
+    states: DecomposedStates,
+    contrasts: FloatArray,
+    controls: Mapping[str, States],
+    target: str,
+    layer: str,
+    seed: int,
+    level: float,
+) -> ControlComparison:
+    """Do as `compare_controls`, for decomposed states and checked contrasts (n, q)."""
     design = states.design
-    contrasts, _ = check_contrasts(Z, design.n)
     rivals = _decomposed_controls(controls, design)
     fit = cross_fit(states, contrasts)
     fits = {name: cross_fit(rival, contrasts) for name, rival in rivals.items()}

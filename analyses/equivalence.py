@@ -8,7 +8,7 @@ A claim that is not shown may be false, or true and the sample too small.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from scipy import stats
 from concept_ppl.errors import InputError
 
 from .canonical import CanonicalScores, canonical_scores, correlate
+from .controls import ControlComparison, beside_controls
 from .designs import Design, check_contrasts, check_level
 from .figures import forest_plot
 from .held_out import backward_share
@@ -53,6 +54,8 @@ class Equivalence:
         The larger of the two: of the null that one of them, at least, is at most the margin.
     target, layer
         Labels that the caller gave.
+    controls
+        The same states beside their controls, where controls were given.
     """
 
     smallest: Estimate
@@ -61,6 +64,7 @@ class Equivalence:
     p_value: float
     target: str
     layer: str
+    controls: ControlComparison | None = None
 
     @property
     def shown(self) -> bool:
@@ -89,6 +93,7 @@ class Equivalence:
                     f"{part.ci_low:.3f}, p = {part.p_value:.2g}"
                     for name, part in parts
                 ),
+                *([] if self.controls is None else [self.controls.summary()]),
             ]
         )
 
@@ -111,6 +116,7 @@ class Equivalence:
         weaker = min(self.smallest, self.backward, key=lambda part: part.ci_low)
         claim = replace(weaker, p_value=self.p_value)
         yield Row(name, "linear_and_invertible", self.target, claim, self.layer)
+        yield from () if self.controls is None else self.controls.rows()
 
 
 def equivalence(
@@ -118,6 +124,7 @@ def equivalence(
     Z: npt.ArrayLike,
     *,
     margin: float = 0.95,
+    controls: Mapping[str, States] | None = None,
     weights: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
     names: Sequence[str] | None = None,
@@ -149,6 +156,9 @@ def equivalence(
         (n, q) contrasts with q ≤ d.
     margin
         In (0, 1); name it before the data are seen.
+    controls
+        Arrays (n, d_control) or decomposed ones that the states must beat, as `compare_controls`
+        takes them; the comparison stands beside the estimates.
     weights, clusters
         (n,) weights and labels of independent units; equal, and each row its own, by default.
     names
@@ -178,7 +188,10 @@ def equivalence(
         weakest = lower_bound(smallest, margin, _fisher_z, _squared_tanh)
     parts = (weakest, lower_bound(backward, margin, _log_explained, _explained))
     p_value = max(part.p_value for part in parts)
-    return Equivalence(*parts, margin, p_value, target, layer)
+    beside = None
+    if controls is not None:
+        beside = beside_controls(states, contrasts, controls, target, layer, seed, level)
+    return Equivalence(*parts, margin, p_value, target, layer, beside)
 
 
 def median_fold_bound(

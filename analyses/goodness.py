@@ -1,12 +1,13 @@
 """How much of the contrasts can be read off the states, and of the states off the contrasts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from .controls import ControlComparison, beside_controls
 from .designs import FloatArray, check_contrasts, check_level
 from .figures import forest_plot
 from .held_out import squared_errors
@@ -31,6 +32,8 @@ class GoodnessOfFit:
         R² of each column of Z given F.
     target, layer
         Labels that the caller gave.
+    controls
+        The same states beside their controls, where controls were given.
     """
 
     forward: Estimate
@@ -38,9 +41,10 @@ class GoodnessOfFit:
     per_contrast: tuple[tuple[str, Estimate], ...]
     target: str
     layer: str
+    controls: ControlComparison | None = None
 
     def tidy(self) -> pd.DataFrame:
-        """One row an R²; `term` is the target, or target:contrast."""
+        """One row an R²; `term` is the target, or target:contrast. Then those of the controls."""
         return result_frame(self._rows())
 
     def summary(self) -> str:
@@ -51,6 +55,7 @@ class GoodnessOfFit:
                 f"  forward  R²(F|Z)  {self.forward}",
                 f"  backward R²(Z|F)  {self.backward}",
                 *(f"    {name}  {value}" for name, value in self.per_contrast),
+                *([] if self.controls is None else [self.controls.summary()]),
             ]
         )
 
@@ -70,12 +75,14 @@ class GoodnessOfFit:
         yield Row(name, "r2_backward", self.target, self.backward, self.layer)
         for contrast, value in self.per_contrast:
             yield Row(name, "r2_backward", f"{self.target}:{contrast}", value, self.layer)
+        yield from () if self.controls is None else self.controls.rows()
 
 
 def goodness_of_fit(
     F: States,
     Z: npt.ArrayLike,
     *,
+    controls: Mapping[str, States] | None = None,
     weights: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
     names: Sequence[str] | None = None,
@@ -98,6 +105,9 @@ def goodness_of_fit(
         (n, d) states, or the result of `decompose_states`, whose design is then used.
     Z
         (n, q) contrasts: log-odds in nats, or probabilities without the last value.
+    controls
+        Arrays (n, d_control) or decomposed ones that the states must beat, as `compare_controls`
+        takes them; the comparison stands beside the estimates.
     weights, clusters
         (n,) weights and labels of independent units; equal, and each row its own, by default.
     names
@@ -130,6 +140,9 @@ def goodness_of_fit(
         ),
         target,
         layer,
+        None
+        if controls is None
+        else beside_controls(states, contrasts, controls, target, layer, seed, level),
     )
 
 

@@ -1,14 +1,17 @@
 """What the model adds to a control: paired, nested, and unable to drown or leak."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from concept_ppl.analyses import (
     RESULT_COLUMNS,
+    canonical_correlations,
     compare_controls,
     decoded_contrasts,
     decompose_states,
+    equivalence,
     goodness_of_fit,
     shuffled,
 )
@@ -199,3 +202,21 @@ def test_bad_controls_are_refused_by_name():
         compare_controls(F, Z, {"bag": control})
     with pytest.raises(InputError, match="Control bag was decomposed with other"):
         compare_controls(F, Z, {"bag": decompose_states(F, seed=1)})
+
+
+@pytest.mark.parametrize("headline", [goodness_of_fit, canonical_correlations, equivalence])
+def test_every_headline_reports_its_controls_beside_the_estimate(headline):
+    rng = np.random.default_rng(8)
+    Z = rng.normal(size=(120, 2))
+    F = Z @ rng.normal(size=(2, 5)) + 0.5 * rng.normal(size=(120, 5))
+    controls = {"noise": rng.normal(size=(120, 3)), "part": F[:, :1]}
+    alone, beside = headline(F, Z), headline(F, Z, controls=controls)
+    assert alone.controls is None
+    expected = compare_controls(F, Z, controls)
+    assert beside.controls == expected
+    rows = beside.tidy()
+    pd.testing.assert_frame_equal(rows.iloc[: len(alone.tidy())], alone.tidy())
+    pd.testing.assert_frame_equal(
+        rows.iloc[len(alone.tidy()) :].reset_index(drop=True), expected.tidy()
+    )
+    assert "model minus best control (part)" in beside.summary()
