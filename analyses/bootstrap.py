@@ -26,8 +26,8 @@ from .refits import QUANTITIES, make_refitter, refit
 from .results import Estimate, Row, result_frame
 from .ridge import States, as_decomposed
 
-WEIGHT_SD = 0.5
-"""Standard deviation of the clusters' random weights; 1 would be the Bayesian bootstrap's."""
+WEIGHT_SD = 1.0
+"""Standard deviation of the clusters' random weights; 1 is the Bayesian bootstrap's."""
 
 FEWEST_REFITS = 50
 FEWEST_WORLDS = 5
@@ -115,11 +115,14 @@ def cluster_bootstrap(
     of mean 1 and standard deviation ``weight_sd``, folds stay, penalties are chosen again. Weights
     are positive, so that no refit loses a rare value.
 
-    A refit has fewer effective clusters, n/(1 + weight_sd²), than the sample, and so a lower
+    A refit has fewer effective clusters, G/(1 + weight_sd²), than the sample, and so a lower
     held-out R²: percentiles of refits lie too low, and the more so the wider the states. The
     interval therefore takes only the spread of the refits, divided by ``weight_sd``, as standard
     error on the scale log(1 − R²) or log(1 − ρ²), with Student's t of G − 1 degrees of freedom
-    about the estimate. It speaks of the expected performance of maps trained on this many clusters.
+    about the estimate. It speaks of the expected performance of maps trained on this many clusters,
+    not of the best affine map, which lies higher. With 100 clusters of 3 rows and 60 coordinates,
+    95% intervals of the four numbers covered in 94–98% of samples; percentiles in 62–97%, basic
+    ones in 46–86%, bias-corrected percentiles in 39–86%.
 
     Parameters
     ----------
@@ -252,6 +255,7 @@ def hierarchical_bootstrap(
     n_replicates: int = 1999,
     seed: int = 0,
     level: float = 0.95,
+    within: bool = True,
     n_workers: int = 1,
     quantity: str = "mean",
     layer: str = "",
@@ -264,8 +268,11 @@ def hierarchical_bootstrap(
     its size. Draws with replacement at each level act as weights, so that no row is copied. The
     interval is Student's t with G − 1 degrees of freedom for G top units, the standard error being
     that of the replicates times √(G/(G − 1)). Resampling below the top counts variation within
-    worlds twice (Davison and Hinkley 1997, section 3.8, https://doi.org/10.1017/CBO9780511802843):
-    the interval is wide where worlds hardly differ, by a factor of at most √L for L levels.
+    worlds twice (Davison and Hinkley 1997, section 3.8, https://doi.org/10.1017/CBO9780511802843),
+    so that the interval is safe, and too wide where worlds hardly differ: 95% intervals for 5 to 20
+    worlds of 4 models of 10 clusters covered in 95–97% of samples where worlds differed most, in
+    98–100% where they did not; percentiles in 86–95% and 97–100%. Worlds alone (``within=False``)
+    with Student's t: 93–96% throughout.
 
     Parameters
     ----------
@@ -280,6 +287,8 @@ def hierarchical_bootstrap(
         Value of the statistic under the null of the test.
     n_replicates, seed, level
         Number of resamples, the seed of all of them, confidence level.
+    within
+        Whether to resample below the top too.
     n_workers
         Threads; the answer does not depend on it.
     quantity, layer
@@ -300,7 +309,7 @@ def hierarchical_bootstrap(
     tree = _nest(levels, len(numbers))
 
     def draw(rng: np.random.Generator) -> float:
-        return float(statistic(numbers, tree.draw(rng)))
+        return float(statistic(numbers, tree.draw(rng, within=within)))
 
     estimate = float(statistic(numbers, tree.shares))
     drawn = replicates(draw, n_replicates, seed, n_workers)
@@ -353,10 +362,13 @@ class _Tree:
     rows: IntArray
     shares: FloatArray
 
-    def draw(self, rng: np.random.Generator) -> FloatArray:
-        """Weights (n,) of one resample; they sum to one."""
+    def draw(self, rng: np.random.Generator, *, within: bool = True) -> FloatArray:
+        """Weights (n,) of one resample, of the top alone if not ``within``; they sum to one."""
         counts = np.ones(1, dtype=np.int64)
-        for parent in self.parents:
+        for depth, parent in enumerate(self.parents):
+            if depth and not within:
+                counts = counts[parent]
+                continue
             sizes = np.bincount(parent)
             slots = np.repeat(np.arange(len(sizes)), counts * sizes)
             first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
