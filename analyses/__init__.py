@@ -1,9 +1,17 @@
 """Questions about states F and contrasts Z, one a file: arrays in, frozen results out."""
 
+from .bootstrap import (
+    ClusterBootstrap,
+    HierarchicalBootstrap,
+    cluster_bootstrap,
+    hierarchical_bootstrap,
+)
+from .calibration import Calibration
 from .canonical import CanonicalCorrelations, canonical_correlations
 from .canonical_tests import CanonicalTests, canonical_tests
 from .contrast_tables import ContrastTable, ContrastTables, contrast_tables
 from .controls import ControlComparison, ControlFit, compare_controls, shuffled
+from .cross_model import CrossModel, cross_model
 from .diversity import Diversity, diversity_condition
 from .equivalence import Equivalence, equivalence
 from .goodness import GoodnessOfFit, decoded_contrasts, goodness_of_fit
@@ -16,6 +24,7 @@ from .linearity import Linearity, linearity
 from .moments import Rows, stream_linear_map
 from .multiplicity import benjamini_hochberg, holm
 from .posterior_form import PosteriorForm, posterior_form
+from .probes import Probe, probe
 from .rank_tests import RankTests, rank_tests
 from .results import RESULT_COLUMNS, Estimate, Row, result_frame
 from .ridge import DecomposedStates, decompose_states
@@ -23,17 +32,21 @@ from .stored_rows import stored_rows
 
 __all__ = [
     "RESULT_COLUMNS",
+    "Calibration",
     "CanonicalCorrelations",
     "CanonicalTests",
+    "ClusterBootstrap",
     "ContrastTable",
     "ContrastTables",
     "ControlComparison",
     "ControlFit",
+    "CrossModel",
     "DecomposedStates",
     "Diversity",
     "Equivalence",
     "Estimate",
     "GoodnessOfFit",
+    "HierarchicalBootstrap",
     "HypothesisTest",
     "Invertibility",
     "LayerCurve",
@@ -41,19 +54,23 @@ __all__ = [
     "LinearMap",
     "Linearity",
     "PosteriorForm",
+    "Probe",
     "RankTests",
     "Row",
     "Rows",
     "benjamini_hochberg",
     "canonical_correlations",
     "canonical_tests",
+    "cluster_bootstrap",
     "compare_controls",
     "contrast_tables",
+    "cross_model",
     "decoded_contrasts",
     "decompose_states",
     "diversity_condition",
     "equivalence",
     "goodness_of_fit",
+    "hierarchical_bootstrap",
     "holm",
     "invertibility",
     "latex_table",
@@ -61,6 +78,7 @@ __all__ = [
     "linear_map",
     "linearity",
     "posterior_form",
+    "probe",
     "rank_tests",
     "result_frame",
     "shuffled",
