@@ -9,16 +9,7 @@ from concept_ppl.posterior_tables import concept_columns, value_of
 from concept_ppl.reports import Report, Section, Table
 
 from .state_analyses import StateAnalyses
-from .state_report import (
-    controls_section,
-    invertibility_section,
-    key_figures,
-    layers_section,
-    methods_section,
-    posterior_section,
-    tables_section,
-    verdict,
-)
+from .state_report import analysis_sections, key_figures, methods_section, verdict
 
 QUESTION = (
     "Is the state from which {model} predicts the next word an invertible affine function of the "
@@ -55,14 +46,7 @@ def language_report(
         question=QUESTION.format(model=model),
         verdict=verdict(answers),
         key_figures=key_figures(answers),
-        sections=[
-            controls_section(answers),
-            layers_section(answers),
-            invertibility_section(answers),
-            posterior_section(answers),
-            tables_section(answers),
-            _data_section(world, contexts, posterior),
-        ],
+        sections=[*analysis_sections(answers), _data_section(world, contexts, posterior)],
         results=answers.tidy(),
         manifest=manifest,
         methods=methods_section(answers),

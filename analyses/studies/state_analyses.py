@@ -14,15 +14,22 @@ from concept_ppl.analyses import (
     ContrastTables,
     ControlComparison,
     DecomposedStates,
+    Equivalence,
     GoodnessOfFit,
+    Invertibility,
     LayerCurve,
+    Linearity,
+    PosteriorForm,
     canonical_correlations,
-    compare_controls,
     contrast_tables,
     decoded_contrasts,
     decompose_states,
+    equivalence,
     goodness_of_fit,
+    invertibility,
     layer_curve,
+    linearity,
+    posterior_form,
 )
 from concept_ppl.errors import InputError
 from concept_ppl.posterior_tables import concept_columns, log_odds, probabilities
@@ -32,6 +39,11 @@ LOG_ODDS = "log_odds"
 POSTERIOR = "posterior"
 RANDOM_WEIGHTS = "random weights"
 MAP_ONE_HOT = "MAP one-hot"
+CLAIMS: Mapping[str, Callable[..., Any]] = {
+    "equivalence": equivalence,
+    "invertibility": invertibility,
+    "linearity": linearity,
+}
 
 
 @dataclass(frozen=True)
@@ -46,8 +58,10 @@ class StateAnalyses:
         Along the sites, of the model and of the same architecture with random weights (or None).
     fits, correlations : mapping of str to result
         At the headline site, by target: ``log_odds``, ``posterior``.
-    controls : ControlComparison or None
-        At the headline site, for the log-odds; None where no control was given.
+    equivalence : Equivalence
+        The claim of the study, at the headline site: linear and invertible in the log-odds.
+    invertibility, linearity, form
+        At the headline site: rank and conditioning, affinity, log-posterior or posterior.
     map_one_hot : GoodnessOfFit
         What the most probable values alone tell of the log-odds.
     tables : ContrastTables
@@ -61,12 +75,20 @@ class StateAnalyses:
     random_curve: LayerCurve | None
     fits: Mapping[str, GoodnessOfFit]
     correlations: Mapping[str, CanonicalCorrelations]
-    controls: ControlComparison | None
+    equivalence: Equivalence
+    invertibility: Invertibility
+    linearity: Linearity
+    form: PosteriorForm
     map_one_hot: GoodnessOfFit
     tables: ContrastTables
     contrasts: tuple[str, ...]
     true: Array
     decoded: Array
+
+    @property
+    def controls(self) -> ControlComparison | None:
+        """The log-odds at the headline site beside the controls; None where none was given."""
+        return self.fits[LOG_ODDS].controls
 
     def tidy(self) -> pd.DataFrame:
         """Return every number, one row each."""
@@ -75,9 +97,9 @@ class StateAnalyses:
             frames.append(self.random_curve.tidy().assign(control=RANDOM_WEIGHTS))
         frames += [fit.tidy() for fit in self.fits.values()]
         frames += [fit.tidy() for fit in self.correlations.values()]
+        claims = (self.equivalence, self.invertibility, self.linearity, self.form)
+        frames += [claim.tidy() for claim in claims]
         frames.append(self.map_one_hot.tidy().assign(control=MAP_ONE_HOT))
-        if self.controls is not None:
-            frames.append(self.controls.tidy())
         frames.append(self.tables.tidy())
         return pd.concat(frames, ignore_index=True)
 
@@ -130,7 +152,7 @@ def analyse_states(
         raise InputError(f"no states at site '{headline}'; there are: {', '.join(states)}.")
     random_states = random_states or {}
     odds = varying_log_odds(posterior)
-    n_steps = len(states) + len(random_states) + len(controls) + 1
+    n_steps = len(states) + len(random_states) + len(controls) + 2 + len(CLAIMS)
     bench = _Bench(odds, design, headline, Counter(n_steps, progress))
     P = probabilities(posterior).to_numpy(np.float64)
     curve, F = bench.curve(states)
@@ -144,14 +166,15 @@ def analyse_states(
         headline=headline,
         curve=curve,
         random_curve=random_curve,
-        fits={LOG_ODDS: bench.fit(F, Z, LOG_ODDS), POSTERIOR: bench.fit(F, P, POSTERIOR)},
+        fits={
+            LOG_ODDS: bench.fit(F, Z, LOG_ODDS, rivals or None),
+            POSTERIOR: bench.fit(F, P, POSTERIOR),
+        },
         correlations={
             LOG_ODDS: bench.correlate(F, Z, LOG_ODDS),
             POSTERIOR: bench.correlate(F, P, POSTERIOR),
         },
-        controls=compare_controls(F, Z, rivals, layer=headline, seed=design.seed, level=level)
-        if rivals
-        else None,
+        **bench.claims(F, log_posteriors(posterior)),
         map_one_hot=bench.fit(one_hot, Z, LOG_ODDS),
         tables=contrast_tables(F, Z, names=names, layer=headline, level=level),
         contrasts=names,
@@ -234,10 +257,38 @@ class _Bench:
             raise InputError(f"the state at site '{self.headline}' is the same for every context.")
         return LayerCurve(tuple(fits), LOG_ODDS), kept
 
-    def fit(self, F: DecomposedStates, Z: Array, target: str) -> GoodnessOfFit:
+    def fit(
+        self,
+        F: DecomposedStates,
+        Z: Array,
+        target: str,
+        controls: Mapping[str, DecomposedStates | Array] | None = None,
+    ) -> GoodnessOfFit:
         return goodness_of_fit(
-            F, Z, names=self.names, target=target, layer=self.headline, level=self.design.level
+            F,
+            Z,
+            controls=controls,
+            names=self.names,
+            target=target,
+            layer=self.headline,
+            seed=self.design.seed,
+            level=self.design.level,
         )
+
+    def claims(self, F: DecomposedStates, log_p: list[Array]) -> dict[str, Any]:
+        """Test each part of the claim at the headline site."""
+        options: dict[str, Any] = {
+            "layer": self.headline,
+            "seed": self.design.seed,
+            "level": self.design.level,
+        }
+        answers: dict[str, Any] = {}
+        for name, claim in CLAIMS.items():
+            answers[name] = claim(F, self.Z, names=self.names, target=LOG_ODDS, **options)
+            self.counter.step()
+        answers["form"] = posterior_form(F, log_p, target=POSTERIOR, **options)
+        self.counter.step()
+        return answers
 
     def correlate(self, F: DecomposedStates, Z: Array, target: str) -> CanonicalCorrelations:
         return canonical_correlations(
@@ -284,6 +335,11 @@ def varying_log_odds(posterior: pd.DataFrame, name: str = "the posterior") -> pd
             f"state can tell them; give contexts that differ, or leave the concept out."
         )
     return odds
+
+
+def log_posteriors(posterior: pd.DataFrame) -> list[Array]:
+    """Return log p of every value, nats, an array (n, K) for each concept."""
+    return [posterior[names].to_numpy(np.float64) for names in concept_columns(posterior).values()]
 
 
 def map_one_hot(posterior: pd.DataFrame) -> Array:

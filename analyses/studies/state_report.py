@@ -12,37 +12,22 @@ from concept_ppl.reports import (
     canonical_bars,
     control_forest,
     decoded_scatter,
-    interval,
     layer_curve,
     p_value,
 )
 
-from .state_analyses import LOG_ODDS, MAP_ONE_HOT, POSTERIOR, RANDOM_WEIGHTS, StateAnalyses
+from .claim_sections import (
+    in_words,
+    linearity_section,
+    posterior_section,
+    rank_section,
+    written,
+)
+from .state_analyses import LOG_ODDS, MAP_ONE_HOT, RANDOM_WEIGHTS, StateAnalyses
 
-MARGIN = 0.95
-"""An affine image that can be inverted must reach this much, with its whole interval."""
 OPENINGS: dict[Tone, str] = {"supported": "Yes", "not supported": "No", "undecided": "Undecided"}
 REPORT_FILES = ("index.html", "manifest.json")
 """What every report folder holds."""
-
-WORDS = {
-    "r2_forward": "R² of the state given the target",
-    "r2_backward": "R² of the target given the state",
-    "rho2_smallest": "smallest ρ²",
-    "rho2_mean": "mean ρ²",
-    LOG_ODDS: "log-odds",
-    POSTERIOR: "posterior",
-}
-
-
-def in_words(rows: pd.DataFrame) -> pd.DataFrame:
-    """Put words in place of the names that the tidy columns ``quantity`` and ``term`` hold."""
-    return rows.assign(quantity=rows["quantity"].replace(WORDS), term=rows["term"].replace(WORDS))
-
-
-def written(value: Estimate) -> str:
-    """Write an estimate with its interval."""
-    return interval(value.estimate, value.ci_low, value.ci_high)
 
 
 def verdict(answers: StateAnalyses) -> Verdict:
@@ -67,16 +52,17 @@ def verdict(answers: StateAnalyses) -> Verdict:
 
 def _affine(answers: StateAnalyses) -> tuple[Tone, str]:
     """Whether R² and the smallest ρ² exceed the margin, an equivalence claim, and its words."""
+    margin = answers.equivalence.margin
     fit, smallest = answers.fits[LOG_ODDS].backward, answers.correlations[LOG_ODDS].smallest
     tone: Tone = "undecided"
-    if min(fit.ci_low, smallest.ci_low) > MARGIN:
+    if answers.equivalence.shown:
         tone = "supported"
-    elif min(fit.ci_high, smallest.ci_high) <= MARGIN:
+    elif min(fit.ci_high, smallest.ci_high) <= margin:
         tone = "not supported"
     words = {"supported": "above", "not supported": "not above", "undecided": "not clearly above"}
     return tone, (
         f"held-out R² of the log-odds is {written(fit)} and the smallest squared canonical "
-        f"correlation {written(smallest)}, {words[tone]} the {MARGIN} that the claim needs"
+        f"correlation {written(smallest)}, {words[tone]} the {margin} that the claim needs"
     )
 
 
@@ -116,6 +102,19 @@ def key_figures(answers: StateAnalyses) -> list[KeyFigure]:
 
 def _key(label: str, value: Estimate, note: str) -> KeyFigure:
     return KeyFigure(label, value.estimate, value.ci_low, value.ci_high, note)
+
+
+def analysis_sections(answers: StateAnalyses) -> list[Section]:
+    """Return a section for each question that was asked, the most important first."""
+    return [
+        controls_section(answers),
+        layers_section(answers),
+        invertibility_section(answers),
+        rank_section(answers),
+        linearity_section(answers),
+        posterior_section(answers),
+        tables_section(answers),
+    ]
 
 
 def controls_section(answers: StateAnalyses) -> Section:
@@ -220,31 +219,6 @@ def invertibility_section(answers: StateAnalyses) -> Section:
     return Section("Is anything lost", text, [bars, scatter])
 
 
-def posterior_section(answers: StateAnalyses) -> Section:
-    """Return the same measures for the posterior in place of its logarithm."""
-    rows = pd.concat(
-        [
-            *(fit.tidy() for fit in answers.fits.values()),
-            *(fit.tidy() for fit in answers.correlations.values()),
-        ]
-    )
-    overall = in_words(rows[rows["term"].isin([LOG_ODDS, POSTERIOR])])
-    table = Table(
-        "The log-odds and the posterior itself, at the same state",
-        overall[["term", "quantity", "estimate", "ci_low", "ci_high"]],
-        headings={"term": "target"},
-    )
-    log, plain = answers.fits[LOG_ODDS].backward, answers.fits[POSTERIOR].backward
-    text = (
-        f"The theory speaks of the logarithm of the posterior. From the same states, R² of the "
-        f"log-odds is {written(log)}, R² of the posterior itself {written(plain)}. The two are "
-        f"shares of different variances: compare canonical correlations, and read a difference as "
-        f"a hint, not as a test. The forward R² says how much of the state's whole variance the "
-        f"concept explains; a low one is expected, since a state holds much else."
-    )
-    return Section("Log-posterior or posterior", text, tables=[table])
-
-
 def tables_section(answers: StateAnalyses) -> Section:
     """Return the regression of each contrast on the leading held-out directions."""
     rows = answers.tables.tidy()
@@ -288,7 +262,8 @@ def methods_section(answers: StateAnalyses) -> Section:
         f"contexts; they hold for maps fitted to this many contexts. A squared correlation that is "
         f"negative means that training and test disagree in sign.\n\n"
         f"The claim tested is that of Liu et al. (arXiv 2503.08980): f(x) ≈ A log p(c | x) + b "
-        f"with A invertible. It is an equivalence claim: it is supported when the lower ends of "
-        f"the intervals of the smallest ρ² and of R² both lie above {MARGIN}, and learned only if "
-        f"the model also exceeds its best control.",
+        f"with A invertible. It is an equivalence claim (an intersection–union test): it is "
+        f"supported when the one-sided lower {_level(answers)} bounds of the smallest ρ² and of R² "
+        f"both lie above {answers.equivalence.margin}, and learned only if the model also exceeds "
+        f"its best control.",
     )

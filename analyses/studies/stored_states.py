@@ -17,13 +17,9 @@ from .language import BAGS, HEADLINE, LAST_TOKEN, ChosenSites, Stage
 from .state_analyses import Design, analyse_states, cluster_by_states, varying_log_odds
 from .state_report import (
     REPORT_FILES,
-    controls_section,
-    invertibility_section,
+    analysis_sections,
     key_figures,
-    layers_section,
     methods_section,
-    posterior_section,
-    tables_section,
     verdict,
 )
 
@@ -93,13 +89,7 @@ def analyse_stored(
         question="Are these states an invertible affine function of this log-posterior?",
         verdict=verdict(answers),
         key_figures=key_figures(answers),
-        sections=[
-            controls_section(answers),
-            layers_section(answers),
-            invertibility_section(answers),
-            posterior_section(answers),
-            tables_section(answers),
-        ],
+        sections=analysis_sections(answers),
         results=answers.tidy(),
         manifest=manifest,
         methods=methods_section(answers),

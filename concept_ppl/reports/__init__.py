@@ -1,6 +1,12 @@
 """Reports: one self-contained HTML page from results, figures and their tables."""
 
-from .figures import canonical_bars, control_forest, decoded_scatter, layer_curve
+from .figures import (
+    canonical_bars,
+    control_forest,
+    decoded_scatter,
+    layer_curve,
+    power_profile,
+)
 from .formatting import interval, number, p_value
 from .manifest import build_manifest
 from .page import write_report
@@ -24,6 +30,7 @@ __all__ = [
     "layer_curve",
     "number",
     "p_value",
+    "power_profile",
     "tidy_results",
     "write_report",
 ]

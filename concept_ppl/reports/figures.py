@@ -226,6 +226,53 @@ def canonical_bars(
     )
 
 
+def power_profile(
+    profile: pd.DataFrame,
+    alpha: tuple[float, float, float],
+    *,
+    label: str = "held-out R²",
+    name: str = "power_profile",
+    caption: str = "",
+    description: str = "",
+) -> Figure:
+    """Draw a held-out fit along the path from log p (power 0) to p (power 1), and the best power.
+
+    Parameters
+    ----------
+    profile
+        Rows with ``term`` (the power), ``estimate, ci_low, ci_high``, in ascending order.
+    alpha
+        The best power and the ends of its interval.
+    label
+        Of the vertical axis.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or there is no row.
+    """
+    rows = _rows(profile, ("term", "estimate", "ci_low", "ci_high"))
+    if rows.empty:
+        raise InputError("power_profile: there is no power to draw.")
+    powers = rows["term"].to_numpy(np.float64)
+    with report_style():
+        canvas = new_canvas(3.0)
+        axes = canvas.subplots()
+        axes.axvspan(alpha[1], alpha[2], color=to_rgba(MODEL, 0.18), linewidth=0)
+        axes.axvline(alpha[0], color=MODEL, linewidth=1.4)
+        axes.plot(powers, rows["estimate"], color=SOFT_INK, linewidth=0.9, zorder=1)
+        whiskers(axes, powers, rows, is_model=False)
+        ends = {0.0: "0\nlog p", 1.0: "1\np"}
+        ticks = sorted({*ends, *(float(p) for p in powers if abs(p * 2 - round(p * 2)) < 1e-9)})
+        axes.set_xticks(ticks, [ends.get(tick, f"{tick:g}") for tick in ticks])
+        axes.set_xlabel("power α")
+        axes.set_ylabel(label)
+        axes.yaxis.set_major_formatter(tick_number)
+        horizontal_grid(axes)
+    caption = caption or "Held-out fit by the power of p; band: the best power with its interval."
+    return Figure(name, caption, canvas, _behind(rows), description, themed=True)
+
+
 def control_forest(
     levels: pd.DataFrame,
     differences: pd.DataFrame | None = None,

@@ -112,13 +112,14 @@ def test_every_number_is_a_row_of_one_tidy_table():
     assert tuple(tidy.columns) == RESULT_COLUMNS
     assert set(tidy["analysis"]) == {
         *("layer_curve", "goodness_of_fit", "canonical_correlations"),
-        *("compare_controls", "contrast_tables"),
+        *("compare_controls", "contrast_tables", "equivalence", "invertibility"),
+        *("linearity", "posterior_form"),
     }
     assert not tidy.duplicated(list(RESULT_COLUMNS[:5])).any()
     assert (tidy["n"] == 120).all()
 
 
-def test_progress_counts_every_decomposition():
+def test_progress_counts_every_decomposition_and_claim():
     world = planted_world(n=60)
     seen = []
     analyse(
@@ -128,7 +129,7 @@ def test_progress_counts_every_decomposition():
         random_states={"final": world.noise()},
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen == [(k, 6) for k in range(1, 7)]
+    assert seen == [(k, 10) for k in range(1, 11)]
 
 
 def test_one_site_at_a_time_is_in_memory(monkeypatch):

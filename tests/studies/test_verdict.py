@@ -32,14 +32,13 @@ def with_intervals(answers, r2, rho2, difference=None):
     if difference is not None:
         controls = replace(answers.controls, difference=moved(fit.backward, difference))
     smallest = moved(correlations.smallest, rho2)
+    fit = replace(fit, backward=moved(fit.backward, r2), controls=controls)
+    p_value = 0.001 if min(r2[0], rho2[0]) > answers.equivalence.margin else 0.5
     return replace(
         answers,
-        fits={**answers.fits, LOG_ODDS: replace(fit, backward=moved(fit.backward, r2))},
-        correlations={
-            **answers.correlations,
-            LOG_ODDS: replace(correlations, smallest=smallest),
-        },
-        controls=controls,
+        fits={**answers.fits, LOG_ODDS: fit},
+        correlations={**answers.correlations, LOG_ODDS: replace(correlations, smallest=smallest)},
+        equivalence=replace(answers.equivalence, p_value=p_value),
     )
 
 
