@@ -31,6 +31,7 @@ WEIGHT_SD = 1.0
 
 FEWEST_REFITS = 50
 FEWEST_WORLDS = 5
+NO_SPREAD = 1e-12
 
 Statistic = Callable[[FloatArray, FloatArray], float]
 
@@ -323,7 +324,7 @@ def hierarchical_bootstrap(
     words = f"{quantity} is {null:g} in the population of {top}s"
     if n_top < FEWEST_WORLDS:
         reach, test = math.nan, invalid(words, reason)
-    elif error == 0.0:
+    elif error <= NO_SPREAD * abs(estimate):
         reach, reason = 0.0, ""
         test = invalid(words, f"the statistic does not vary between units of {top}")
     else:
