@@ -1,7 +1,7 @@
 """Do two models see the same contexts alike, up to an affine map, or coordinate by coordinate?"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,6 @@ from scipy.optimize import linear_sum_assignment
 from concept_ppl.errors import InputError
 
 from .bootstrap import replicates
-from .controls import shuffled
 from .designs import Design, FloatArray, IntArray, check_level, check_states
 from .figures import forest_plot
 from .held_out import squared_errors
@@ -229,12 +228,13 @@ def _matching(
     """Mean correlation of matched coordinates, its interval on Fisher's z, its permutation test."""
     if F1.shape[1] > F2.shape[1]:
         F1, F2 = F2, F1
+    donors = _exchange(design)
     rho, influence, _ = correlation_influence(*matched_scores(F1, F2, design), design)
     value, error = float(rho.mean()), standard_error(influence.mean(axis=0))
 
     def draw(rng: np.random.Generator) -> float:
-        donor = shuffled(F2, design.clusters, int(rng.integers(2**63)))
-        return mean_correlation(*matched_scores(F1, donor, design), design.weights)
+        donated = F2[donors(rng.permutation(design.n_clusters))]
+        return mean_correlation(*matched_scores(F1, donated, design), design.weights)
 
     null = replicates(draw, n_permutations, seed, n_workers)
     p_value = float((1 + np.sum(null >= value)) / (1 + n_permutations))
@@ -246,6 +246,24 @@ def _matching(
     reach = float(stats.t.ppf(0.5 + level / 2.0, design.n_clusters - 1)) * error / room
     low, high = (math.tanh(math.atanh(value) + shift) for shift in (-reach, reach))
     return replace(result, ci_low=low, ci_high=high), test
+
+
+def _exchange(design: Design) -> Callable[[IntArray], IntArray]:
+    """Return what turns the donor of each cluster into the donor (n,) of each row, as `shuffled`.
+
+    The rows of a cluster take those of its donor in turn, again from the first if it is smaller.
+    """
+    sizes = np.bincount(design.clusters)
+    starts = np.cumsum(sizes) - sizes
+    order = np.argsort(design.clusters, kind="stable")
+    position = np.empty(design.n, dtype=np.int64)
+    position[order] = np.arange(design.n) - np.repeat(starts, sizes)
+
+    def donors(donor_of: IntArray) -> IntArray:
+        donor = donor_of[design.clusters]
+        return np.asarray(order[starts[donor] + position % sizes[donor]])
+
+    return donors
 
 
 def matched_scores(F1: FloatArray, F2: FloatArray, design: Design) -> tuple[FloatArray, FloatArray]:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 
 from concept_ppl.analyses import RESULT_COLUMNS, cross_model, decompose_states, goodness_of_fit
-from concept_ppl.analyses.cross_model import matched_scores
+from concept_ppl.analyses.cross_model import _exchange, matched_scores
 from concept_ppl.analyses.designs import make_design
 from concept_ppl.analyses.shared_directions import shared_directions
 from concept_ppl.errors import InputError
@@ -106,6 +106,13 @@ def test_noise_agrees_in_nothing_though_in_sample_it_seems_to(unrelated):
     in_sample = np.linalg.svd(q1.T @ q2, compute_uv=False)[0]
     assert in_sample > 0.7
     assert abs(held_out) < 0.25
+
+
+def test_permutations_give_each_cluster_the_rows_of_another():
+    design = make_design(9, clusters=list("aabbbbccc"), n_folds=3)
+    donors = _exchange(design)
+    np.testing.assert_array_equal(donors(np.array([0, 1, 2])), np.arange(9))
+    np.testing.assert_array_equal(donors(np.array([1, 2, 0])), [2, 3, 6, 7, 8, 6, 0, 1, 0])
 
 
 def test_p_values_of_the_matching_are_uniform_under_the_null():
