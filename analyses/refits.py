@@ -7,6 +7,7 @@ each penalty is one Cholesky factorisation of it. Held-out residuals are taken r
 cross-products, so that an R² near one keeps its digits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -188,37 +189,38 @@ def _forward_share(sums: list[FloatArray], total: FloatArray, q: int) -> float:
     folds = range(len(sums))
     losses = np.zeros((len(sums), len(PENALTIES)))
     for j, k in combinations(folds, 2):
-        training = total - sums[j] - sums[k]
-        losses[k] += _forward_errors(training, sums[j], q)[0]
-        losses[j] += _forward_errors(training, sums[k], q)[0]
+        at_j, at_k = _forward_errors(total - sums[j] - sums[k], (sums[j], sums[k]), q)
+        losses[k] += at_j[0]
+        losses[j] += at_k[0]
     chosen = losses.argmin(axis=1)
-    outer = [_forward_errors(total - sums[k], sums[k], q) for k in folds]
+    outer = [_forward_errors(total - sums[k], (sums[k],), q)[0] for k in folds]
     sse = sum(errors[chosen[k]] for k, (errors, _) in enumerate(outer))
     return float(1.0 - sse / sum(spread for _, spread in outer))
 
 
-def _forward_errors(training: FloatArray, test: FloatArray, q: int) -> tuple[FloatArray, float]:
-    """Held-out squared error of F given Z under every penalty (L,), and given the mean alone."""
+def _forward_errors(
+    training: FloatArray, tests: Sequence[FloatArray], q: int
+) -> list[tuple[FloatArray, float]]:
+    """Squared error of F given Z under every penalty (L,), and given the mean, for each fold."""
     mean = training[0, 1:] / training[0, 0]
-    known = training[1 : 1 + q, 1:] - training[0, 0] * np.outer(mean[:q], mean)
-    new = (
-        test[1 : 1 + q, 1:]
-        - np.outer(mean[:q], test[0, 1:])
-        - np.outer(test[0, 1 : 1 + q] - test[0, 0] * mean[:q], mean)
-    )
+    Z_mean, F_mean = mean[:q], mean[q:]
+    known = training[1 : 1 + q, 1:] - training[0, 0] * np.outer(Z_mean, mean)
     values, U = np.linalg.eigh(known[:, :q])
     scores = U.T @ known[:, q:]
-    F_mean = mean[q:]
-    spread = float(
-        np.trace(test[1 + q :, 1 + q :])
-        - 2.0 * F_mean @ test[0, 1 + q :]
-        + test[0, 0] * F_mean @ F_mean
-    )
+    power = scores @ scores.T
     shrink = 1.0 / (np.maximum(values, 0.0) + PENALTIES[:, None] * values[-1])
-    linear = np.einsum("ad,ad->a", scores, U.T @ new[:, q:])
-    quadratic = (U.T @ new[:, :q] @ U) * (scores @ scores.T)
-    errors = spread - 2.0 * shrink @ linear + np.einsum("la,ab,lb->l", shrink, quadratic, shrink)
-    return errors, spread
+    found = []
+    for test in tests:
+        mass, sums = test[0, 0], test[0, 1:]
+        new = test[1 : 1 + q, 1:] - np.outer(Z_mean, sums)
+        new -= np.outer(sums[:q] - mass * Z_mean, mean)
+        spread = np.trace(test[1 + q :, 1 + q :]) - 2.0 * F_mean @ sums[q:]
+        spread = float(spread + mass * F_mean @ F_mean)
+        linear = np.einsum("ad,ad->a", scores, U.T @ new[:, q:])
+        quadratic = (U.T @ new[:, :q] @ U) * power
+        explained = 2.0 * shrink @ linear - np.sum((shrink @ quadratic) * shrink, axis=1)
+        found.append((spread - explained, spread))
+    return found
 
 
 def _cross_products(block: FloatArray, mass: FloatArray) -> FloatArray:
