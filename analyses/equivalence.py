@@ -240,17 +240,23 @@ def lower_bound(
         Increasing map to that scale, and back.
     """
     df = value.n_clusters - 1
-    if value.ci_low == value.ci_high:  # a perfect fit holds no sampling error at all
-        return replace(value, ci_high=1.0, p_value=0.0 if value.estimate > margin else 1.0)
-    quantile = float(stats.t.ppf(0.5 + value.ci_level / 2.0, df))
-    error = (scale(value.ci_high) - scale(value.ci_low)) / (2.0 * quantile)
     theta = scale(value.estimate)
+    if value.ci_low == value.ci_high or math.isinf(theta):  # a perfect fit holds no sampling error
+        return replace(value, ci_high=1.0, p_value=0.0 if value.estimate > margin else 1.0)
+    # An end may have been rounded to the edge of the scale, where it says nothing of the error.
+    reaches = [abs(scale(end) - theta) for end in (value.ci_low, value.ci_high)]
+    reach = max((r for r in reaches if math.isfinite(r)), default=math.inf)
+    if math.isinf(reach):
+        return replace(value, ci_low=inverse(-math.inf), ci_high=1.0, p_value=1.0)
+    error = reach / float(stats.t.ppf(0.5 + value.ci_level / 2.0, df))
     bound = inverse(theta - float(stats.t.ppf(value.ci_level, df)) * error)
     p_value = float(stats.t.sf((theta - scale(margin)) / error, df))
     return replace(value, ci_low=bound, ci_high=1.0, p_value=p_value)
 
 
 def _fisher_z(squared: float) -> float:
+    if abs(squared) >= 1.0:
+        return math.copysign(math.inf, squared)
     return math.atanh(math.copysign(math.sqrt(abs(squared)), squared))
 
 
@@ -259,8 +265,8 @@ def _squared_tanh(z: float) -> float:
 
 
 def _log_explained(share: float) -> float:
-    return -math.log1p(-share)
+    return -math.log1p(-share) if share < 1.0 else math.inf
 
 
 def _explained(log_explained: float) -> float:
-    return -math.expm1(-log_explained)
+    return -math.expm1(-log_explained) if log_explained > -math.inf else -math.inf

@@ -111,3 +111,15 @@ def test_results_read_alike():
     assert table["p_value"].iloc[-1] == found.p_value
     assert r"\toprule" in found.to_latex()
     assert isinstance(found.plot(), Figure)
+
+
+def test_two_clusters_a_fold_leave_no_bound_and_no_error():
+    """One degree of freedom: intervals reach the edge of the scale, and nothing is shown."""
+    rng = np.random.default_rng(5)
+    clusters = np.repeat(np.arange(10), 5)
+    Z = rng.normal(size=(50, 2))
+    F = Z @ rng.normal(size=(2, 4)) + 1e-3 * rng.normal(size=(50, 4))
+    result = equivalence(F, Z, clusters=clusters, margin=0.5)
+    assert -1.0 <= result.smallest.ci_low <= result.smallest.estimate
+    assert 0.0 <= result.p_value <= 1.0
+    assert not equivalence(rng.normal(size=(50, 4)), Z, clusters=clusters).shown
