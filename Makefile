@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(wildcard concept_ppl models analyses tests benchmarks)
 
-.PHONY: help report test check bench format clean FORCE
+.PHONY: help report test check bench validity format clean FORCE
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -24,6 +24,10 @@ check: .venv/installed  ## formatter, linter, type checker and the fast tests
 bench: .venv/installed .venv/peers  ## speed and memory against peers, as ratios in one run
 	@$(BIN)/python benchmarks/posterior.py
 	@$(BIN)/python benchmarks/linear_map.py
+	@$(BIN)/python benchmarks/bootstrap.py
+
+validity: .venv/installed  ## size and coverage of the analyses on planted worlds; takes a night, goes on where it stopped
+	@$(BIN)/python -W ignore benchmarks/validity.py --write
 
 format: .venv/installed  ## rewrite the sources as `make check` wants them
 	@$(BIN)/ruff format $(SOURCES)

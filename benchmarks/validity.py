@@ -30,10 +30,12 @@ from validity_worlds import Array, Cell, D, Q, Sample, draw, grid
 from concept_ppl.analyses import (
     Estimate,
     canonical_correlations,
+    canonical_tests,
     compare_controls,
     decompose_states,
     equivalence,
     goodness_of_fit,
+    invertibility,
     linear_map,
     rank_tests,
 )
@@ -154,10 +156,35 @@ def ask_rank(case: Case) -> Found:
     return found
 
 
+def ask_invertibility(case: Case) -> Found:
+    """Is the rank at most the true rank? Asked of decoded contrasts, fold by fold."""
+    if case.rank == Q:
+        return {}
+    test = invertibility(case.states, case.Z, variant="decoded").tests[case.rank]
+    is_valid = not test.invalid_because
+    return {"invertibility decoded rank: size": test.p_value < 0.05 if is_valid else None}
+
+
+def ask_canonical_tests(case: Case) -> Found:
+    """The textbook tests that the remaining correlations are zero."""
+    if case.rank == Q:
+        return {}
+    answer = canonical_tests(case.F, case.Z, clusters=case.sample.clusters)
+    found: Found = {}
+    for name, tests in (("Rao F", answer.rao), ("Bartlett", answer.bartlett)):
+        test = tests[case.rank]
+        found[f"canonical_tests {name}: size"] = (
+            None if test.invalid_because else test.p_value < 0.05
+        )
+    return found
+
+
 def ask_equivalence(case: Case) -> Found:
     """The margin lies exactly where the truth is, so that the claim is false."""
+    if case.rank < Q:
+        return {}
     margin = min(case.directions[-1], case.backward)
-    if not 0.0 < margin < 1.0 or case.rank < Q:
+    if not 0.0 < margin < 1.0:
         return {}
     answer = equivalence(case.states, case.Z, margin=margin)
     return {"equivalence at the margin: size": answer.shown}
@@ -186,6 +213,8 @@ CHECKS: Mapping[str, Callable[[Case], Found]] = {
     "goodness": ask_goodness,
     "canonical": ask_canonical,
     "rank": ask_rank,
+    "invertibility": ask_invertibility,
+    "canonical_tests": ask_canonical_tests,
     "equivalence": ask_equivalence,
     "linearity": ask_linearity,
     "controls": ask_controls,
