@@ -1,11 +1,6 @@
 """Questions about states F and contrasts Z, one a file: arrays in, frozen results out."""
 
-from .bootstrap import (
-    ClusterBootstrap,
-    HierarchicalBootstrap,
-    cluster_bootstrap,
-    hierarchical_bootstrap,
-)
+from .bootstrap import ClusterBootstrap, cluster_bootstrap
 from .calibration import Calibration
 from .canonical import CanonicalCorrelations, canonical_correlations
 from .canonical_tests import CanonicalTests, canonical_tests
@@ -15,6 +10,7 @@ from .cross_model import CrossModel, cross_model
 from .diversity import Diversity, diversity_condition
 from .equivalence import Equivalence, equivalence
 from .goodness import GoodnessOfFit, decoded_contrasts, goodness_of_fit
+from .hierarchical import HierarchicalBootstrap, hierarchical_bootstrap
 from .hypotheses import HypothesisTest
 from .invertibility import Invertibility, invertibility
 from .latex import latex_table
