@@ -31,7 +31,8 @@ import numpy.typing as npt
 import pandas as pd
 import statsmodels.api as sm
 from matplotlib.figure import Figure
-from statsmodels.stats.diagnostic import linear_harvey_collier, linear_rainbow, linear_reset
+from scipy import stats
+from statsmodels.stats.diagnostic import linear_rainbow, linear_reset, recursive_olsresiduals
 
 from concept_ppl.errors import InputError
 
@@ -332,7 +333,9 @@ def diagnose(direction: FloatArray, Z: FloatArray) -> tuple[Diagnostic, ...]:
     rainbow, _ = linear_rainbow(fit)
     n, k = len(Z), Z.shape[1] + 1
     inner = int(np.ceil(0.5 * n))
-    recursive = linear_harvey_collier(fit)
+    # statsmodels' linear_harvey_collier averages over the undefined first residuals too: NaN.
+    residuals = recursive_olsresiduals(fit)[3]
+    recursive = stats.ttest_1samp(residuals[np.isfinite(residuals)], 0.0)
     tests = (
         f_test(null, float(reset.fvalue), float(reset.df_num), float(reset.df_denom)),
         f_test(null, float(rainbow), n - inner, inner - k),

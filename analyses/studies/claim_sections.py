@@ -19,6 +19,9 @@ WORDS = {
 }
 
 
+DIAGNOSTICS = {"reset": "RESET", "rainbow": "Rainbow", "harvey_collier": "Harvey–Collier"}
+
+
 def in_words(rows: pd.DataFrame) -> pd.DataFrame:
     """Put words in place of the names that the tidy columns ``quantity`` and ``term`` hold."""
     return rows.assign(quantity=rows["quantity"].replace(WORDS), term=rows["term"].replace(WORDS))
@@ -73,7 +76,8 @@ def linearity_section(answers: StateAnalyses) -> Section:
         note="The second has no say in the verdict: it bends wherever noise is not Gaussian.",
     )
     diagnostics = "\n".join(
-        f"- {part.name}: {tested(part.test)} ({part.caveat})" for part in found.diagnostics
+        f"- {DIAGNOSTICS[part.name]}: {tested(part.test)} ({part.caveat})"
+        for part in found.diagnostics
     )
     text = (
         f"{found.verdict[0].upper()}{found.verdict[1:]}. Squares and products of the log-odds, "

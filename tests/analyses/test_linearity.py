@@ -12,7 +12,12 @@ from concept_ppl.analyses import RESULT_COLUMNS, Linearity, decompose_states
 from concept_ppl.analyses import linearity as ask
 from concept_ppl.analyses.canonical import decoded_directions
 from concept_ppl.analyses.designs import make_design
-from concept_ppl.analyses.linearity import added_term_tests, bounded_products, strongest
+from concept_ppl.analyses.linearity import (
+    added_term_tests,
+    bounded_products,
+    diagnose,
+    strongest,
+)
 from concept_ppl.errors import InputError
 
 
@@ -179,3 +184,16 @@ def test_bad_arguments_are_refused():
         ask(F, Z, margin=0.0)
     with pytest.raises(InputError, match="2 contrasts, F only 1"):
         ask(F[:, :1], Z)
+
+
+def test_harvey_collier_sees_a_bend_along_the_order_of_the_rows_and_no_other():
+    rng = np.random.default_rng(3)
+    Z = np.sort(rng.normal(size=(300, 1)), axis=0)
+    noise = 0.1 * rng.normal(size=300)
+
+    def p_value(direction):
+        named = {part.name: part.test for part in diagnose(direction, Z)}
+        return named["harvey_collier"].p_value
+
+    assert p_value(Z[:, 0] + noise) > 0.01
+    assert p_value(Z[:, 0] ** 2 + noise) < 1e-6
