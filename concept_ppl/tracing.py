@@ -112,10 +112,9 @@ def compile_lengths(
         _require_used(graph.name, given)
         yield graph.to(device, dtype), np.arange(len(lengths))
         return
-    for length in each:
-        if length != graph.n_tokens:
-            graph = _compile(model, int(length), given, (), seed)
-        yield graph.to(device, dtype), np.flatnonzero(needed == length)
+    for length in each[::-1]:
+        own = graph if length == each[0] else _compile(model, int(length), given, (), seed)
+        yield own.to(device, dtype), np.flatnonzero(needed == length)
     _require_used(graph.name, given)
 
 
