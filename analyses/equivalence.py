@@ -31,7 +31,7 @@ from .intervals import (
     standard_error,
 )
 from .latex import latex_table
-from .results import Estimate, Row, result_frame
+from .results import Estimate, Row, in_words, result_frame
 from .ridge import DecomposedStates, States, as_decomposed
 
 
@@ -84,10 +84,10 @@ class Equivalence:
         return "\n".join(
             [
                 f"Linear and invertible in the {self.target}, margin {self.margin:g}: "
-                f"{self.verdict} (p = {self.p_value:.2g})",
+                f"{self.verdict} ({in_words(self.p_value)})",
                 *(
                     f"  {name:<12} {part.estimate:.3f}, one-sided {level} lower bound "
-                    f"{part.ci_low:.3f}, p = {part.p_value:.2g}"
+                    f"{part.ci_low:.3f}, {in_words(part.p_value)}"
                     for name, part in parts
                 ),
                 *([] if self.controls is None else [self.controls.summary()]),

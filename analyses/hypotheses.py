@@ -8,7 +8,7 @@ from scipy import special
 
 from concept_ppl.errors import InputError
 
-from .results import Estimate, Row
+from .results import Estimate, Row, in_words
 
 Distribution = Literal["F", "chi2", "t", "bootstrap", "none"]
 
@@ -64,7 +64,7 @@ class HypothesisTest:
             return f"invalid because {self.invalid_because}; null: {self.null}"
         known = ", ".join(f"{df:g}" for df in (self.df_num, self.df_denom) if not math.isnan(df))
         statistic = f"{self.distribution}({known})" if known else self.distribution
-        return f"{statistic} = {self.statistic:.4g}, p = {self.p_value:.3g}; null: {self.null}"
+        return f"{statistic} = {self.statistic:.4g}, {in_words(self.p_value)}; null: {self.null}"
 
     def as_row(
         self,

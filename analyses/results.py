@@ -23,6 +23,15 @@ RESULT_COLUMNS = (
 )
 
 
+LEAST_P_VALUE = 1e-4
+"""Below it no approximation of these analyses is good enough to tell p-values apart."""
+
+
+def in_words(p_value: float) -> str:
+    """Write a p-value as a summary does: ``p = 0.032``, ``p < 0.0001``."""
+    return f"p = {p_value:.3g}" if p_value >= LEAST_P_VALUE else f"p < {LEAST_P_VALUE:g}"
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A number, its interval and the size of the sample behind it.
@@ -51,7 +60,7 @@ class Estimate:
     def __str__(self) -> str:
         """Print the estimate and its interval as a report does."""
         interval = f"{100 * self.ci_level:g}% CI {self.ci_low:.3f} to {self.ci_high:.3f}"
-        test = "" if math.isnan(self.p_value) else f", p = {self.p_value:.2g}"
+        test = "" if math.isnan(self.p_value) else f", {in_words(self.p_value)}"
         return f"{self.estimate:.3f} ({interval}{test})"
 
 
