@@ -145,8 +145,10 @@ def cross_model(
     coordinates that carry meaning of their own, such as sparse features, neurons or recovered
     sources. Two affinely equivalent residual streams can have a matched correlation near zero.
 
-    Intervals of the directions and of the matching count maps and pairs as given and are too short
-    where there is no relation; their p-values are valid there. Permutations exchange whole clusters
+    Intervals of the directions and of the matching count maps and pairs as given, not as they would
+    come out in another sample: about their expected values, 95% intervals covered in only 79–88% of
+    samples (200 rows in 100 clusters, 8 coordinates each, relations from strong to none). Their
+    p-values, of no relation, do not rest on them. Permutations exchange whole clusters
     and are exact for clusters of one size.
 
     Parameters

@@ -8,7 +8,7 @@ cross-products, so that an R² near one keeps its digits.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -19,9 +19,11 @@ from concept_ppl.errors import InputError
 
 from .designs import FloatArray, IntArray
 from .intervals import signed_square
-from .ridge import PENALTIES, DecomposedStates, HeldOut, cross_fit
+from .ridge import PENALTIES, DecomposedStates, HeldOut
 
 BoolArray = npt.NDArray[np.bool_]
+
+SLACK = 0.01
 
 QUANTITIES = ("r2_forward", "r2_backward", "rho2_smallest", "rho2_mean")
 """What a refit yields, in this order; `goodness` and `canonical` say what they mean."""
@@ -54,16 +56,16 @@ class Refitter:
     tried: BoolArray
 
 
-def make_refitter(states: DecomposedStates, Z: FloatArray, reach: int | None = 1) -> Refitter:
+def make_refitter(states: DecomposedStates, Z: FloatArray, slack: float = SLACK) -> Refitter:
     """Prepare refits of decomposed states and checked contrasts (n, q).
 
     Parameters
     ----------
     states, Z
         As for `goodness_of_fit` and `canonical_correlations`.
-    reach
-        How many steps of the grid of penalties, half a decade each, a refit may go from those that
-        the sample itself chose; None for the whole grid.
+    slack
+        Refits try penalties whose inner loss in the sample is at most 1 + slack times the least
+        and their neighbours in the grid; infinity for the whole grid.
 
     Raises
     ------
@@ -85,21 +87,28 @@ def make_refitter(states: DecomposedStates, Z: FloatArray, reach: int | None = 1
     columns = np.hstack([np.ones((design.n, 1)), Z - Z.mean(axis=0), F])
     rows = tuple(np.flatnonzero(design.folds == k) for k in range(design.n_folds))
     tops = {out: basis.T @ spectrum.vectors[:, -1] for out, spectrum in states.spectra.items()}
-    tried = np.ones((design.n_folds, len(PENALTIES)), dtype=bool)
-    if reach is not None:
-        centres = [cross_fit(states, Z, whiten=whiten).penalties for whiten in (False, True)]
-        steps = np.arange(len(PENALTIES))
-        chosen = np.searchsorted(PENALTIES, np.array(centres).T)
-        tried = (np.abs(steps - chosen[:, :, None]) <= reach).any(axis=1)
+    everything = np.ones((design.n_folds, len(PENALTIES)), dtype=bool)
     blocks = tuple(columns[members] for members in rows)
-    return Refitter(rows, blocks, Z.shape[1], tops, tried)
+    refitter = Refitter(rows, blocks, Z.shape[1], tops, everything)
+    return replace(refitter, tried=_worth_trying(refitter, design.weights, slack))
+
+
+def _worth_trying(refitter: Refitter, weights: FloatArray, slack: float) -> BoolArray:
+    """Penalties whose inner loss is near the least, for Z or for Z whitened, and their neighbours.
+
+    Without a relation the loss is flat, and refits must be free to wander far.
+    """
+    losses = _inner_losses(refitter, *_fold_moments(refitter, weights))
+    near = (losses <= (1.0 + slack) * losses.min(axis=2, keepdims=True)).any(axis=0)
+    tried = near.copy()
+    tried[:, 1:] |= near[:, :-1]
+    tried[:, :-1] |= near[:, 1:]
+    return np.asarray(tried)
 
 
 def refit(refitter: Refitter, weights: FloatArray) -> FloatArray:
     """Fit, tune and test again under positive weights (n,); returns the four `QUANTITIES`."""
-    masses = [weights[rows] for rows in refitter.rows]
-    sums = [_cross_products(*pair) for pair in zip(refitter.blocks, masses, strict=True)]
-    total = np.sum(sums, axis=0)
+    masses, sums, total = _fold_moments(refitter, weights)
     forward = _forward_share(sums, total, refitter.n_contrasts)
     return np.array([forward, *_from_states(refitter, masses, sums, total)])
 
@@ -134,7 +143,7 @@ def _from_states(
 ) -> tuple[float, float, float]:
     """Backward R², smallest and mean ρ²."""
     q = refitter.n_contrasts
-    plain, white = _choose_penalties(refitter, masses, sums, total)
+    plain, white = _inner_losses(refitter, masses, sums, total).argmin(axis=2)
     sse = sst = 0.0
     products = np.zeros((3, q))
     for k, (block, mass) in enumerate(zip(refitter.blocks, masses, strict=True)):
@@ -159,12 +168,12 @@ def _from_states(
     return 1.0 - sse / sst, shares[-1], float(np.mean(shares))
 
 
-def _choose_penalties(
+def _inner_losses(
     refitter: Refitter, masses: list[FloatArray], sums: list[FloatArray], total: FloatArray
-) -> tuple[IntArray, IntArray]:
-    """Choose each outer fold's penalty (K,) inside its training folds: for Z, and for Z whitened.
+) -> FloatArray:
+    """Loss of each penalty inside the training folds of each outer fold: for Z, and for Z whitened.
 
-    Second moments of the inner held-out residuals serve both.
+    (2, K, L), infinite where not tried. Second moments of inner held-out residuals serve both.
     """
     n_folds, q = len(sums), refitter.n_contrasts
     losses = np.where(refitter.tried, 0.0, np.inf)[None].repeat(2, axis=0)
@@ -180,8 +189,7 @@ def _choose_penalties(
                 W = whiteners[outer]
                 losses[0, outer, step] += np.trace(second)
                 losses[1, outer, step] += np.sum(W * (second @ W))
-    plain, white = losses.argmin(axis=2)
-    return plain, white
+    return losses
 
 
 def _forward_share(sums: list[FloatArray], total: FloatArray, q: int) -> float:
@@ -221,6 +229,15 @@ def _forward_errors(
         explained = 2.0 * shrink @ linear - np.sum((shrink @ quadratic) * shrink, axis=1)
         found.append((spread - explained, spread))
     return found
+
+
+def _fold_moments(
+    refitter: Refitter, weights: FloatArray
+) -> tuple[list[FloatArray], list[FloatArray], FloatArray]:
+    """Weights and cross-products of each fold, and the sum of the latter."""
+    masses = [weights[rows] for rows in refitter.rows]
+    sums = [_cross_products(*pair) for pair in zip(refitter.blocks, masses, strict=True)]
+    return masses, sums, np.sum(sums, axis=0)
 
 
 def _cross_products(block: FloatArray, mass: FloatArray) -> FloatArray:

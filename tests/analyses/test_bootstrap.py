@@ -68,15 +68,15 @@ def test_a_refit_at_the_weights_of_the_sample_is_the_sample_fit(n, d):
     states = decompose_states(F, weights=weights, clusters=clusters)
     fit, canonical = goodness_of_fit(states, Z), canonical_correlations(states, Z)
     expected = [fit.forward, fit.backward, canonical.smallest, canonical.mean]
-    for reach in (1, None):
-        found = refit(make_refitter(states, Z, reach), states.design.weights)
+    for slack in (0.01, np.inf):
+        found = refit(make_refitter(states, Z, slack), states.design.weights)
         np.testing.assert_allclose(found, [value.estimate for value in expected], rtol=1e-9)
 
 
 def test_a_refit_under_other_weights_is_what_nested_scikit_learn_finds():
     F, Z = planted(80, 5, seed=2)
     states = decompose_states(F)
-    refitter = make_refitter(states, Z, None)
+    refitter = make_refitter(states, Z, np.inf)
     weights = np.random.default_rng(3).exponential(size=80)
     unit_of = {out: spectrum.vectors[:, -1] for out, spectrum in states.spectra.items()}
     assert set(unit_of) == {*((k,) for k in range(5)), *combinations(range(5), 2)}
