@@ -3,9 +3,10 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
-from concept_ppl.answers import answer_from_table, p_log_p
+from concept_ppl.answers import Answer, answer_from_table, gather, p_log_p
 
 from .comparison import assert_log_close
 
@@ -32,3 +33,31 @@ def test_p_log_p_of_zero_is_zero_with_finite_gradient():
     assert value.item() == 0
     (gradient,) = torch.autograd.grad(value, logs)
     assert torch.isfinite(gradient).all()
+
+
+def chunk_of(n_contexts, n_positions, first=0.0, *, gradients=False):
+    values = torch.arange(n_contexts, dtype=torch.float64) + first
+    values.requires_grad_(gradients)
+    table = torch.stack([values, -values], 1)
+    by_position = torch.full((n_positions, 2), first, dtype=torch.float64)
+    return Answer(values, values.abs(), {"a": table}, filtered={"a": by_position})
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_chunks_are_gathered_in_their_order(gradients):
+    sizes = [(2, 0), (3, 4), (1, 0)]
+    firsts = (0.0, 2.0, 5.0)
+    chunks = [
+        chunk_of(n, m, f, gradients=gradients) for (n, m), f in zip(sizes, firsts, strict=True)
+    ]
+    whole = gather(iter(chunks), 6, 4)
+    assert whole.log_evidence.tolist() == [0, 1, 2, 3, 4, 5]
+    assert whole.log_marginals["a"][:, 1].tolist() == [0, -1, -2, -3, -4, -5]
+    assert whole.filtered["a"].tolist() == [[2.0, 2.0]] * 4
+    assert whole.log_joint is None
+    assert whole.log_evidence.requires_grad is gradients
+
+
+def test_a_single_chunk_is_not_copied():
+    chunk = chunk_of(3, 2)
+    assert gather([chunk], 3, 2).log_evidence is chunk.log_evidence
