@@ -89,11 +89,11 @@ def test_a_refit_under_other_weights_is_what_nested_scikit_learn_finds():
 def test_repeated_contexts_add_nothing_where_clusters_are_named_and_mislead_where_they_are_not():
     F, Z = planted(60, 4, seed=4)
     contexts = np.repeat(np.arange(60), 4)
-    once = cluster_bootstrap(F, Z, n_refits=50)
-    named = cluster_bootstrap(F[contexts], Z[contexts], clusters=contexts, n_refits=50)
+    once = cluster_bootstrap(F, Z, n_refits=50, n_folds=3)
+    named = cluster_bootstrap(F[contexts], Z[contexts], clusters=contexts, n_refits=50, n_folds=3)
     for a, b in zip(refitted(once), refitted(named), strict=True):
         assert (b.estimate, b.std_error) == pytest.approx((a.estimate, a.std_error), rel=1e-6)
-    unnamed = cluster_bootstrap(F[contexts], Z[contexts], n_refits=50)
+    unnamed = cluster_bootstrap(F[contexts], Z[contexts], n_refits=50, n_folds=3)
     assert unnamed.backward.std_error < 0.65 * named.backward.std_error
 
 
@@ -105,16 +105,19 @@ def test_the_spread_of_refits_is_that_of_new_samples():
         F = rng.normal(size=(60, 3))
         return F, F[:, :1] + 0.5 * rng.normal(size=(60, 1))
 
-    states = [(decompose_states(F), Z) for F, Z in map(sample, range(80))]
+    states = [(decompose_states(F, n_folds=3), Z) for F, Z in map(sample, range(80))]
     new = [np.log1p(-backward_share(F, Z, 0.95).estimate) for F, Z in states]
-    found = [cluster_bootstrap(F, Z, n_refits=50, weight_sd=0.5).backward for F, Z in states[:3]]
+    found = [
+        cluster_bootstrap(F, Z, n_refits=50, n_folds=3, weight_sd=0.5).backward
+        for F, Z in states[:3]
+    ]
     errors = [value.std_error / (1.0 - value.estimate) for value in found]
     assert 0.7 < np.mean(errors) / np.std(new) < 1.4
 
 
 def test_the_interval_is_students_t_on_the_log_scale():
     F, Z = planted(90, seed=6)
-    value = cluster_bootstrap(F, Z, n_refits=50, level=0.9).backward
+    value = cluster_bootstrap(F, Z, n_refits=50, n_folds=3, level=0.9).backward
     reach = stats.t.ppf(0.95, 89) * value.std_error / (1.0 - value.estimate)
     ends = 1.0 - (1.0 - value.estimate) * np.exp([reach, -reach])
     np.testing.assert_allclose([value.ci_low, value.ci_high], ends, rtol=1e-12)
@@ -123,18 +126,18 @@ def test_the_interval_is_students_t_on_the_log_scale():
 
 def test_refits_are_the_same_for_any_number_of_workers_and_any_rotation_of_the_states():
     F, Z = planted(50, 4, seed=7)
-    first = cluster_bootstrap(F, Z, n_refits=50, seed=3)
-    assert cluster_bootstrap(F, Z, n_refits=50, seed=3, n_workers=3) == first
-    assert cluster_bootstrap(F, Z, n_refits=50, seed=4) != first
+    first = cluster_bootstrap(F, Z, n_refits=50, n_folds=3, seed=3)
+    assert cluster_bootstrap(F, Z, n_refits=50, n_folds=3, seed=3, n_workers=3) == first
+    assert cluster_bootstrap(F, Z, n_refits=50, n_folds=3, seed=4) != first
     rotation = np.linalg.qr(np.random.default_rng(8).normal(size=(4, 4)))[0]
-    turned = cluster_bootstrap(7.0 * F @ rotation + 3.0, Z, n_refits=50, seed=3)
+    turned = cluster_bootstrap(7.0 * F @ rotation + 3.0, Z, n_refits=50, n_folds=3, seed=3)
     for a, b in zip(refitted(first), refitted(turned), strict=True):
         assert (b.estimate, b.std_error) == pytest.approx((a.estimate, a.std_error), rel=1e-6)
 
 
 def test_refits_print_as_table_text_latex_and_figure():
     F, Z = planted(60, seed=9)
-    result = cluster_bootstrap(F, Z, n_refits=50, layer="12")
+    result = cluster_bootstrap(F, Z, n_refits=50, n_folds=3, layer="12")
     table = result.tidy()
     assert tuple(table.columns) == RESULT_COLUMNS
     assert tuple(table["quantity"]) == QUANTITIES
