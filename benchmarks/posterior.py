@@ -5,13 +5,16 @@ thread for everybody; every answer is compared with the peer's before either is 
 """
 
 import argparse
+import ctypes
 import datetime
 import json
 import os
 import platform
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -45,6 +48,7 @@ class Settings:
 
     quick: bool
     device: torch.device
+    keep_memory: bool = False
 
     def repeats(self, n: int) -> int:
         """Return n, or 3 in a quick run."""
@@ -291,7 +295,7 @@ def measured(settings: Settings, names: list[str]) -> Iterator[tuple[str, Row]]:
     """Yield each row once it was measured; a peer that is not installed makes an empty one."""
     for name in names:
         try:
-            yield name, ROWS[name](settings)
+            yield name, in_own_process(name, settings)
         except ModuleNotFoundError as missing:
             note = f"{missing.name} is not installed; run `make bench`"
             yield name, Row(name, str(missing.name), None, "", 0, True, note)
@@ -308,6 +312,7 @@ def surroundings(settings: Settings) -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "device": str(settings.device),
         "quick": settings.quick,
+        "keep_memory": settings.keep_memory,
     }
 
 
@@ -319,14 +324,41 @@ def processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
+def in_own_process(name: str, settings: Settings) -> Row:
+    """Measure a row in a fresh process, so that it does not depend on the rows above it.
+
+    What ran before changes when glibc gives memory back, and with it the time of large tables.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_measure, name, settings).result()
+
+
+def _measure(name: str, settings: Settings) -> Row:
+    torch.set_num_threads(1)
+    if settings.keep_memory:
+        keep_freed_memory()
+    return ROWS[name](settings)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed: nobody is timed on page faults then."""
+    trim_threshold, mmap_threshold = -1, -3  # the numbers of malloc.h
+    libc = ctypes.CDLL(None)
+    libc.mallopt(trim_threshold, 2**30)
+    libc.mallopt(mmap_threshold, 2**30)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few repeats, no interval")
     parser.add_argument("--only", choices=ROWS, action="append", help="measure this row alone")
+    parser.add_argument(
+        "--keep-memory", action="store_true", help="tell glibc to keep freed memory"
+    )
     parser.add_argument("--device", default="cpu", type=torch.device, help="where our side runs")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    settings = Settings(options.quick, options.device)
+    settings = Settings(options.quick, options.device, options.keep_memory)
     about = surroundings(settings)
     print(f"{about['machine']['processor']}, one thread, {about['date']}\n")
     print("| work | against | bar | reached: median [95% interval] | | |")

@@ -16,7 +16,7 @@ DENSE_ALWAYS = 512
 """Up to this many joint values a dense table beats any elimination order, by overhead alone."""
 LOG_SPACE_COST = 10
 """One addition in log-space (exp, log, passes) in units of one addition of a dense row."""
-CACHE_BYTES = 2**22
+CACHE_BYTES = 2**23
 """Working memory of a chunk: passes over what the caches hold are several times faster."""
 MIN_CHUNK = 256
 """Fewer contexts at a time than this and the calls take longer than the arithmetic."""
