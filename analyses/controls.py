@@ -152,10 +152,14 @@ def compare_controls(
     Each regression tunes its own penalty inside the training folds. The best control of a fold is
     the one with the least cross-validated loss *inside* its training folds, so that the choice has
     not seen the rows on which it is judged. Differences share folds, rows and SST, and their
-    intervals are those of paired cluster sums. For [control, F] each block has its own penalty.
+    intervals are those of paired cluster sums, with what rows do to both maps through training;
+    measured in ten planted worlds of 50 to 1000 rows and 10 or more clusters, nominal 95% intervals
+    cover in 92–97% of 400 samples each. With fewer than 10 clusters a warning is given. For
+    [control, F] each block has its own penalty; the interval of the increment counts that joint map
+    as given.
 
     States that add nothing cost a little: the increment of pure noise is slightly negative, so that
-    its interval lay above 0 in none of 200 samples and below 0 in 24% (n = 300, d = 30, 4 columns
+    its interval lay above 0 in none of 200 samples and below 0 in 21% (n = 300, d = 30, 4 columns
     of control). Read an increment below 0 as "nothing added".
 
     Parameters
@@ -212,10 +216,9 @@ def beside_controls(
             joint[design.folds == k] = part
     joint_errors = np.square(contrasts - joint).sum(axis=1)
     model = squared_errors(states, contrasts, fit)
-    errors, spread = model.sse.sum(axis=1), model.sst.sum(axis=1)
     parts = {name: squared_errors(rivals[name], contrasts, fits[name]) for name in rivals}
     chosen = _best_errors(best, rivals, contrasts, fits, model)
-    best_errors = chosen.sse.sum(axis=1)
+    best_errors, spread = chosen.sse.sum(axis=1), model.sst.sum(axis=1)
     return ControlComparison(
         explained_share(model, design, level),
         _shuffled_share(states, contrasts, seed, level),
@@ -223,17 +226,25 @@ def beside_controls(
             ControlFit(
                 name,
                 explained_share(part, design, level),
-                difference(part.sse.sum(axis=1) - errors, spread, design, level),
+                _gain(part, model, design, level),
             )
             for name, part in parts.items()
         ),
         best,
         explained_share(chosen, design, level),
-        difference(best_errors - errors, spread, design, level),
+        _gain(chosen, model, design, level),
         difference(best_errors - joint_errors, spread, design, level),
         target,
         layer,
     )
+
+
+def _gain(rival: SquaredErrors, model: SquaredErrors, design: Design, level: float) -> Estimate:
+    """R² of the model minus that of a rival, with what rows do to both through training."""
+    gain = (rival.sse - model.sse).sum(axis=1)
+    training = (rival.sse_training - model.sse_training).sum(axis=1)
+    spread, spread_training = model.sst.sum(axis=1), model.sst_training.sum(axis=1)
+    return difference(gain, spread, design, level, (training, spread_training))
 
 
 def choose_best(fits: Mapping[str, CrossFit]) -> tuple[str, ...]:

@@ -3,11 +3,17 @@
 Every estimate here is a smooth function of sums over rows, so that its error is, to first order, a
 sum over clusters of influences ψ_g with mean zero, and its variance is G/(G − 1) Σ ψ_g². The maps
 count as given: the estimand is the average performance of the K fitted maps on new clusters
-(Bayle et al. 2020, https://arxiv.org/abs/2007.12671). Quantiles are Student's with G − 1 degrees of
-freedom (Cameron and Miller 2015, https://doi.org/10.3368/jhr.50.2.317).
+(Bayle et al. 2020, https://arxiv.org/abs/2007.12671).
+
+Two corrections keep few clusters and heavy tails honest. Influences are those of leaving a cluster
+out (the jackknife; MacKinnon, Nielsen and Webb 2023, https://doi.org/10.1002/jae.2969), because a
+cluster that holds much of a denominator pulls the estimate towards itself. Student's quantiles have
+G − 1 degrees of freedom (Cameron and Miller 2015, https://doi.org/10.3368/jhr.50.2.317) for R², and
+for correlations and differences those that the kurtosis of the influences leaves.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +24,9 @@ from .designs import Design, FloatArray
 from .results import Estimate
 
 Scale = Callable[[float], float]
+
+FEWEST_CLUSTERS = 10
+"""Fewer have not been shown to give intervals that cover."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +69,54 @@ def standard_error(test: FloatArray, training: FloatArray | None = None) -> floa
     return math.sqrt(n_clusters / (n_clusters - 1) * variance)
 
 
+def left_out(influence: FloatArray, share: FloatArray) -> FloatArray:
+    """Turn influences of clusters into those of leaving each cluster out, for `standard_error`.
+
+    A ratio N/D without cluster g moves by (N_g − D_g N/D) / (D − D_g): by its influence over
+    1 − D_g/D. The factor (G − 1)/G makes the variance that of the jackknife, (G − 1)/G Σ ψ_g².
+
+    Parameters
+    ----------
+    influence
+        (..., n_clusters), to first order.
+    share
+        (..., n_clusters) of each cluster in the denominator, below 1.
+    """
+    n_clusters = influence.shape[-1]
+    return np.asarray((n_clusters - 1) / n_clusters * influence / (1.0 - share))
+
+
+def degrees_of_freedom(influence: FloatArray) -> float:
+    """Degrees of freedom (Satterthwaite 1946, https://doi.org/10.2307/3002019) of Σ ψ_g².
+
+    A sample variance has 2G / (κ − (G − 3)/(G − 1)) with κ the kurtosis: G − 1 where influences are
+    Gaussian, the most that is given here, and few where some clusters carry most of the variance.
+
+    Parameters
+    ----------
+    influence
+        (n_clusters,) of the clusters as test rows.
+    """
+    n_clusters = len(influence)
+    squares = np.square(influence)
+    if not squares.any():
+        return n_clusters - 1.0
+    kurtosis = n_clusters * float(squares @ squares) / float(squares.sum()) ** 2
+    excess = kurtosis - (n_clusters - 3) / (n_clusters - 1)
+    return min(n_clusters - 1.0, 2.0 * n_clusters / excess)
+
+
+def warn_of_few_clusters(design: Design) -> None:
+    """Say that intervals may cover less often than they claim, where there are few clusters."""
+    if design.n_clusters < FEWEST_CLUSTERS:
+        warnings.warn(
+            f"There are {design.n_clusters} clusters, fewer than {FEWEST_CLUSTERS}: intervals may "
+            "cover less often than they say; gather more independent units.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def explained_share(errors: SquaredErrors, design: Design, level: float) -> Estimate:
     """R² = 1 − SSE/SST with its interval on the log(1 − R²) scale; p-value of R² ≤ 0, one-sided.
 
@@ -72,6 +129,7 @@ def explained_share(errors: SquaredErrors, design: Design, level: float) -> Esti
     level
         Confidence level.
     """
+    warn_of_few_clusters(design)
     sse, sst, sse_training, sst_training = (
         design.cluster_sums(part.sum(axis=1))
         for part in (errors.sse, errors.sst, errors.sse_training, errors.sst_training)
@@ -79,13 +137,15 @@ def explained_share(errors: SquaredErrors, design: Design, level: float) -> Esti
     ratio = float(sse.sum() / sst.sum())
     if ratio == 0.0:
         return _fixed(1.0, design, level, p_value=0.0)
-    error = standard_error(
-        sse / sse.sum() - sst / sst.sum(), sse_training / sse.sum() - sst_training / sst.sum()
-    )
-    p_value = float(stats.t.cdf(_studentised(math.log(ratio), error), design.n_clusters - 1))
+    of_errors, of_spread = sse / sse.sum(), sst / sst.sum()
+    influence = left_out(of_errors - of_spread, (of_errors + of_spread) / 2.0)
+    error = standard_error(influence, sse_training / sse.sum() - sst_training / sst.sum())
+    df = design.n_clusters - 1.0
+    p_value = float(stats.t.cdf(_studentised(math.log(ratio), error), df))
     return _estimate(
         math.log(ratio),
         error,
+        df,
         design,
         level,
         scale=lambda log_ratio: 1.0 - math.exp(log_ratio),
@@ -94,7 +154,13 @@ def explained_share(errors: SquaredErrors, design: Design, level: float) -> Esti
     )
 
 
-def difference(gain: FloatArray, sst: FloatArray, design: Design, level: float) -> Estimate:
+def difference(
+    gain: FloatArray,
+    sst: FloatArray,
+    design: Design,
+    level: float,
+    training: tuple[FloatArray, FloatArray] | None = None,
+) -> Estimate:
     """Difference of two R² on the same rows, Σ gain / Σ SST; p-value of no difference, two-sided.
 
     Parameters
@@ -107,18 +173,24 @@ def difference(gain: FloatArray, sst: FloatArray, design: Design, level: float) 
         Weights and clusters.
     level
         Confidence level.
+    training
+        (n,) derivatives of the weighted sums of gain and of SST by each row's weight, through
+        training; left out where the maps were not fitted to these rows.
     """
     gains, totals = design.cluster_sums(gain), design.cluster_sums(sst)
     value = float(gains.sum() / totals.sum())
-    influence = (gains - value * totals) / totals.sum()
-    error = standard_error(influence)
-    p_value = 2.0 * float(stats.t.sf(abs(_studentised(value, error)), design.n_clusters - 1))
-    return _estimate(value, error, design, level, scale=float, slope=1.0, p_value=p_value)
+    influence = left_out((gains - value * totals) / totals.sum(), totals / totals.sum())
+    pull = None
+    if training is not None:
+        pull = design.cluster_sums(training[0] - value * training[1]) / totals.sum()
+    error, df = standard_error(influence, pull), degrees_of_freedom(influence)
+    p_value = 2.0 * float(stats.t.sf(abs(_studentised(value, error)), df))
+    return _estimate(value, error, df, design, level, scale=float, slope=1.0, p_value=p_value)
 
 
 def correlation_influence(
     a: FloatArray, b: FloatArray, design: Design
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+) -> tuple[FloatArray, FloatArray, tuple[FloatArray, FloatArray]]:
     """Correlations of held-out scores about zero, their influences, and how the scores move them.
 
     Parameters
@@ -130,17 +202,20 @@ def correlation_influence(
 
     Returns
     -------
-    rho, influence, gradient
-        The (q,) correlations; (q, n_clusters) influences of the clusters as test rows (Devlin et
-        al. 1975, https://doi.org/10.1093/biomet/62.3.531); (n, q) derivatives by the scores ``a``.
+    rho, influence, gradients
+        The (q,) correlations; (q, n_clusters) influences of the clusters as test rows, left out
+        (Devlin et al. 1975, https://doi.org/10.1093/biomet/62.3.531); (n, q) derivatives by the
+        scores ``a`` and by the scores ``b``.
     """
-    mass = design.weights / design.weights.sum()
-    size = np.sqrt(mass @ a**2)
-    a, b = a / size, b / np.sqrt(mass @ b**2)
-    rho = mass @ (a * b)
-    terms = (a * b - rho * (a**2 + b**2) / 2.0) / design.weights.sum()
-    influence = np.array([design.cluster_sums(column) for column in terms.T])
-    return rho, influence, mass[:, None] * (b - rho * a) / size
+    total = design.weights.sum()
+    mass = design.weights[:, None] / total
+    size_a, size_b = np.sqrt((mass * a**2).sum(axis=0)), np.sqrt((mass * b**2).sum(axis=0))
+    a, b = a / size_a, b / size_b
+    rho = (mass * a * b).sum(axis=0)
+    products = np.array([design.cluster_sums(column) for column in (a * b).T]) / total
+    share = np.array([design.cluster_sums(column) for column in (a**2 + b**2).T]) / (2.0 * total)
+    influence = left_out(products - rho[:, None] * share, share)
+    return rho, influence, (mass * (b - rho * a) / size_a, mass * (a - rho * b) / size_b)
 
 
 def signed_square(rho: float) -> float:
@@ -182,15 +257,24 @@ def no_relation_p_value(a: FloatArray, b: FloatArray, design: Design) -> float:
 
 
 def squared_correlation(
-    rho: float, error: float, p_value: float, design: Design, level: float
+    rho: float,
+    error: float,
+    p_value: float,
+    design: Design,
+    level: float,
+    df: float | None = None,
 ) -> Estimate:
-    """Sign-preserving square of a correlation with this standard error, interval on Fisher's z."""
+    """Sign-preserving square of a correlation with this standard error, interval on Fisher's z.
+
+    Degrees of freedom are those of the clusters, G − 1, by default.
+    """
     room = 1.0 - rho**2
     if room <= np.finfo(np.float64).eps:
         return _fixed(signed_square(rho), design, level, p_value)
     return _estimate(
         math.atanh(rho),
         error / room,
+        design.n_clusters - 1.0 if df is None else df,
         design,
         level,
         scale=lambda z: signed_square(math.tanh(z)),
@@ -215,6 +299,7 @@ def mean_squared_correlation(
     return _estimate(
         math.log(room),
         error / room,
+        degrees_of_freedom(slopes @ test),
         design,
         level,
         scale=lambda log_room: 1.0 - math.exp(log_room),
@@ -233,6 +318,7 @@ def _studentised(theta: float, error: float) -> float:
 def _estimate(
     theta: float,
     error: float,
+    df: float,
     design: Design,
     level: float,
     *,
@@ -241,7 +327,7 @@ def _estimate(
     p_value: float,
 ) -> Estimate:
     """Interval for ``scale(theta)`` by Student's t on the scale of ``theta``."""
-    reach = float(stats.t.ppf(0.5 + level / 2.0, design.n_clusters - 1)) * error
+    reach = float(stats.t.ppf(0.5 + level / 2.0, df)) * error
     ends = sorted((scale(theta - reach), scale(theta + reach)))
     return Estimate(
         scale(theta),

@@ -10,6 +10,10 @@ samples (measured, n = 100 … 300, d = 1 … 400).
 The derivative of the statistic by a row's weight through the maps is computed here in closed form
 (the empirical influence of ridge regression); `intervals.standard_error` adds its sum of squares,
 at most doubling the variance. Measured so, the same intervals cover in 90–97% of samples.
+
+Canonical directions are chosen by the training rows as well, and a relation does not make that
+harmless: a row that makes one of two nearly equal directions look weak decides which of them the
+other folds call the weakest.
 """
 
 from collections.abc import Sequence
@@ -47,19 +51,61 @@ def training_influence(
     design = states.design
     influence = np.zeros_like(gradient)
     for k in range(design.n_folds):
-        spectrum = states.spectra[k,]
         test = design.folds == k
         train = ~test
-        weights = design.weights[train]
-        X = (states.F[train] - spectrum.mean) @ spectrum.vectors
+        mean = states.spectra[k,].mean
+        X, weights = states.F[train] - mean, design.weights[train]
         targets = Y[train] - fit.baseline[test][0]
         if rotations is not None:
             targets = targets @ rotations[k]
-        shrink = 1.0 / (spectrum.values + fit.penalties[k] * spectrum.top)[:, None]
-        residuals = targets - X @ (shrink * (X.T @ (targets * weights[:, None])))
-        slope = (states.F[test] - spectrum.mean).T @ gradient[test]
-        pull = X @ (shrink * (spectrum.vectors.T @ slope))
+        residuals = targets - X @ _solve(states, fit, k, X.T @ (targets * weights[:, None]))
+        pull = X @ _solve(states, fit, k, (states.F[test] - mean).T @ gradient[test])
         influence[train] += (gradient[test].sum(axis=0) / weights.sum() + pull) * residuals
+    return influence
+
+
+def direction_influence(
+    states: DecomposedStates,
+    Y: FloatArray,
+    fit: CrossFit,
+    bases: Sequence[FloatArray],
+    turns: FloatArray,
+) -> FloatArray:
+    """Return the same through the canonical directions, which each fold's training rows choose.
+
+    A direction j leaks into direction i by v_j'(dE − λ_i dS)v_i / (λ_i − λ_j), with E and S the
+    explained and the total cross-product of Y: first-order perturbation of the eigenvectors of
+    E v = λ S v. It is of the order of the statistic's own error wherever two canonical correlations
+    are no further apart than that.
+
+    Parameters
+    ----------
+    states, Y, fit
+        As above.
+    bases
+        For each fold (t, s) canonical weights D of Y with D'SD the identity times the training
+        mass and D'ED diagonal.
+    turns
+        (K, s, s) derivative of statistic i, [k, j, i], as direction j of fold k is added to i.
+
+    Returns
+    -------
+    influence
+        (n, s), one column a direction, without the row's own weight.
+    """
+    design = states.design
+    influence = np.zeros((design.n, turns.shape[2]))
+    for k, D in enumerate(bases):
+        test = design.folds == k
+        train = ~test
+        X, weights = states.F[train] - states.spectra[k,].mean, design.weights[train]
+        b = (Y[train] - fit.baseline[test][0]) @ D
+        p = X @ _solve(states, fit, k, X.T @ (b * weights[:, None]))
+        strength = np.diag(D.T @ fit.explained[k] @ D) / weights.sum()
+        gaps = weights.sum() * (strength - strength[:, None])
+        leaks = np.divide(turns[k], gaps, out=np.zeros_like(gaps), where=gaps != 0.0)
+        # For one row dE = bp' + pb' − pp' and dS = bb', with b its variates and p their fit.
+        influence[train] += b * (p @ leaks) + (p - strength * b) * (b @ leaks) - p * (p @ leaks)
     return influence
 
 
@@ -74,3 +120,10 @@ def baseline_influence(
         mean_gradient = gradient[test].sum(axis=0) / design.weights[~test].sum()
         influence[~test] += mean_gradient * (Y[~test] - fit.baseline[test][0])
     return influence
+
+
+def _solve(states: DecomposedStates, fit: CrossFit, k: int, cross: FloatArray) -> FloatArray:
+    """Ridge coefficients (d, s) of fold ``k`` from cross-products (d, s) with centred states."""
+    spectrum = states.spectra[k,]
+    shrink = 1.0 / (spectrum.values + fit.penalties[k] * spectrum.top)[:, None]
+    return np.asarray(spectrum.vectors @ (shrink * (spectrum.vectors.T @ cross)))

@@ -16,6 +16,7 @@ from concept_ppl.analyses import (
     shuffled,
 )
 from concept_ppl.analyses.blocks import CONTROL_FACTORS, joint_predictions
+from concept_ppl.analyses.held_out import squared_errors
 from concept_ppl.analyses.ridge import PENALTIES, cross_fit, decompose
 from concept_ppl.errors import InputError
 
@@ -110,11 +111,16 @@ def test_the_paired_difference_follows_from_the_predictions_alone():
         axis=1
     )
     value = gain.sum() / sst.sum()
-    parts = np.array([(gain - value * sst)[clusters == g].sum() / sst.sum() for g in range(40)])
+    kept = [clusters != g for g in range(40)]
+    jackknife = np.array([gain[rows].sum() / sst[rows].sum() for rows in kept]) - value
+    ours = squared_errors(states, Z, cross_fit(states, Z))
+    theirs = squared_errors(rival, Z, cross_fit(rival, Z))
+    pull = theirs.sse_training - ours.sse_training - value * ours.sst_training
+    training = np.bincount(clusters, weights=pull.sum(axis=1)) / sst.sum()
+    assert 0 < training @ training < jackknife @ jackknife
+    variance = 39 / 40 * jackknife @ jackknife + 40 / 39 * training @ training
     assert result.difference.estimate == pytest.approx(value, rel=1e-10)
-    assert result.difference.std_error == pytest.approx(
-        np.sqrt(40 / 39 * (parts**2).sum()), rel=1e-8
-    )
+    assert result.difference.std_error == pytest.approx(np.sqrt(variance), rel=1e-8)
     assert result.difference == result.controls[0].difference
 
 

@@ -63,14 +63,15 @@ def test_estimate_and_interval_follow_from_the_held_out_predictions_alone():
     ratio = sse.sum() / sst.sum()
     labels = np.unique(clusters)
     pull = numerical_training_influence(F, z, states)
-    test = training = 0.0
+    left_out, training, G = [], 0.0, len(labels)
     for g in labels:
         inside = clusters == g
-        test += (sse[inside].sum() / sse.sum() - sst[inside].sum() / sst.sum()) ** 2
-        training += pull[inside].sum() ** 2
-    G = len(labels)
+        of_errors, of_spread = sse[inside].sum() / sse.sum(), sst[inside].sum() / sst.sum()
+        left_out.append((of_errors - of_spread) / (1 - (of_errors + of_spread) / 2))
+        training += pull[inside].sum() ** 2 * G / (G - 1)
+    test = (G - 1) / G * np.sum(np.square(left_out))
     assert 0 < training < test
-    error = np.sqrt((test + training) * G / (G - 1))
+    error = np.sqrt(test + training)
     reach = stats.t.ppf(0.95, G - 1) * error
     assert result.n_clusters == G
     np.testing.assert_allclose(
