@@ -101,7 +101,8 @@ class StateAnalyses:
         frames += [claim.tidy() for claim in claims]
         frames.append(self.map_one_hot.tidy().assign(control=MAP_ONE_HOT))
         frames.append(self.tables.tidy())
-        return pd.concat(frames, ignore_index=True)
+        # A condition number may have no upper bound; a results file says so by leaving it out.
+        return pd.concat(frames, ignore_index=True).replace([np.inf, -np.inf], np.nan)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def test_a_planted_affine_map_is_reported_as_one(folder):
     assert (smallest["ci_low"] > 0.99).all()
     assert set(results["control"].dropna()) >= {"untrained", "shuffled", "bag of tokens, mean"}
     assert "states" in json.loads(Path("report/manifest.json").read_text())["inputs"]
-    assert len(list(Path("report/figures").glob("*.svg"))) == 4
+    assert len(list(Path("report/figures").glob("*.svg"))) == 5
 
 
 def test_noise_is_not_supported(folder):

@@ -62,6 +62,7 @@ def test_the_report_folder_holds_the_page_the_numbers_and_the_drawings(chain):
     report = chain / "report"
     files = tree(report)
     drawings = {"canonical_bars", "control_forest", "decoded_scatter", "layer_curve"}
+    drawings.add("power_profile")
     assert set(files) == {
         *("index.html", "manifest.json", "results.csv", "results.json", "figures"),
         *(f"figures/{name}.svg" for name in drawings),
