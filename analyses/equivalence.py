@@ -239,7 +239,7 @@ def lower_bound(
     scale, inverse
         Increasing map to that scale, and back.
     """
-    df = value.n_clusters - 1
+    df = value.n_clusters - 1.0 if value.df is None else value.df
     theta = scale(value.estimate)
     if value.ci_low == value.ci_high or math.isinf(theta):  # a perfect fit holds no sampling error
         return replace(value, ci_high=1.0, p_value=0.0 if value.estimate > margin else 1.0)

@@ -8,8 +8,7 @@ count as given: the estimand is the average performance of the K fitted maps on 
 Two corrections keep few clusters and heavy tails honest. Influences are those of leaving a cluster
 out (the jackknife; MacKinnon, Nielsen and Webb 2023, https://doi.org/10.1002/jae.2969), because a
 cluster that holds much of a denominator pulls the estimate towards itself. Student's quantiles have
-G − 1 degrees of freedom (Cameron and Miller 2015, https://doi.org/10.3368/jhr.50.2.317) for R², and
-for correlations and differences those that the kurtosis of the influences leaves.
+the degrees of freedom that the kurtosis of these influences leaves to their sum of squares.
 """
 
 import math
@@ -140,7 +139,7 @@ def explained_share(errors: SquaredErrors, design: Design, level: float) -> Esti
     of_errors, of_spread = sse / sse.sum(), sst / sst.sum()
     influence = left_out(of_errors - of_spread, (of_errors + of_spread) / 2.0)
     error = standard_error(influence, sse_training / sse.sum() - sst_training / sst.sum())
-    df = design.n_clusters - 1.0
+    df = degrees_of_freedom(influence)
     p_value = float(stats.t.cdf(_studentised(math.log(ratio), error), df))
     return _estimate(
         math.log(ratio),
@@ -338,6 +337,7 @@ def _estimate(
         p_value,
         design.n,
         design.n_clusters,
+        df,
     )
 
 

@@ -46,6 +46,8 @@ class Estimate:
         Of the null that the analysis names in its docstring; NaN where it states none.
     n, n_clusters
         Rows, and independent units among them.
+    df
+        Degrees of freedom of Student's quantiles; None for ``n_clusters − 1``.
     """
 
     estimate: float
@@ -56,6 +58,7 @@ class Estimate:
     p_value: float
     n: int
     n_clusters: int
+    df: float | None = None
 
     def __str__(self) -> str:
         """Print the estimate and its interval as a report does."""

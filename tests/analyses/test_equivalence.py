@@ -50,7 +50,8 @@ def test_the_p_value_of_r_squared_is_a_t_tail_on_the_log_scale():
     found = equivalence(*planted(2, [0.96], n=400), margin=0.94).backward
     error = found.std_error / (1 - found.estimate)
     distance = np.log1p(-0.94) - np.log1p(-found.estimate)
-    assert found.p_value == pytest.approx(stats.t.sf(distance / error, 399), rel=1e-9)
+    assert found.p_value == pytest.approx(stats.t.sf(distance / error, found.df), rel=1e-9)
+    assert 50 < found.df <= 399
 
 
 @pytest.mark.parametrize("n", [60, 300])

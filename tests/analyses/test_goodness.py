@@ -72,14 +72,17 @@ def test_estimate_and_interval_follow_from_the_held_out_predictions_alone():
     test = (G - 1) / G * np.sum(np.square(left_out))
     assert 0 < training < test
     error = np.sqrt(test + training)
-    reach = stats.t.ppf(0.95, G - 1) * error
+    kurtosis = np.mean(np.power(left_out, 4)) / np.mean(np.square(left_out)) ** 2
+    df = 2 * G / (kurtosis - (G - 3) / (G - 1))
+    assert 10 < df < G - 1
+    reach = stats.t.ppf(0.95, df) * error
     assert result.n_clusters == G
     np.testing.assert_allclose(
         [result.estimate, result.std_error, result.ci_low, result.ci_high],
         [1 - ratio, ratio * error, 1 - ratio * np.exp(reach), 1 - ratio * np.exp(-reach)],
         rtol=1e-6,
     )
-    np.testing.assert_allclose(result.p_value, stats.t.cdf(np.log(ratio) / error, G - 1), rtol=1e-4)
+    np.testing.assert_allclose(result.p_value, stats.t.cdf(np.log(ratio) / error, df), rtol=1e-4)
 
 
 def test_an_invertible_affine_map_is_recovered_both_ways():
