@@ -27,7 +27,7 @@ bench: .venv/installed .venv/peers  ## speed and memory against peers, as ratios
 	@$(BIN)/python benchmarks/bootstrap.py
 
 validity: .venv/installed  ## size and coverage of the analyses on planted worlds; takes a night, goes on where it stopped
-	@$(BIN)/python -W ignore benchmarks/validity.py --write
+	@$(BIN)/python benchmarks/validity.py --write
 
 format: .venv/installed  ## rewrite the sources as `make check` wants them
 	@$(BIN)/ruff format $(SOURCES)

@@ -11,6 +11,7 @@ import datetime
 import json
 import math
 import platform
+import warnings
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -229,7 +230,8 @@ def replicate(cell: Cell, checks: tuple[str, ...], seeds: range) -> Counts:
     """Ask the checks about the samples of these seeds."""
     counts: Counts = {check: defaultdict(lambda: [0, 0, 0]) for check in checks}
     start = zlib.crc32(str(cell).encode())
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of few clusters: here they are wanted
         for seed in seeds:
             case = Case(draw(cell, start + seed), seed)
             for check in checks:

@@ -19,20 +19,24 @@ FAILURE_RATE = 2e-5
 CELLS = (
     Cell(heavy=False, heteroscedastic=False, n=200, lost=0, r2=0.95, n_clusters=0),
     Cell(heavy=True, heteroscedastic=True, n=1000, lost=1, r2=0.5, n_clusters=50),
+    Cell(heavy=False, heteroscedastic=False, n=200, lost=1, r2=0.5, n_clusters=0),
 )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_intervals_cover_and_tests_keep_their_size(cell):
-    replications = 60
+    replications = 40
     counts = replicate(cell, tuple(CHECKS), range(replications))
     rows = {quantity: row for found in counts.values() for quantity, row in found.items()}
     assert len(rows) >= 8
     for quantity, (held, answered, asked) in rows.items():
-        assert answered == asked == replications, quantity
+        if quantity.startswith("canonical_tests") and cell.n_clusters:
+            assert answered == 0  # they say themselves that clusters are not for them
+            continue
+        assert answered == asked >= replications // 2, quantity
         nominal = NOMINAL[quantity.rpartition(": ")[2]]
-        low, high = stats.binom.interval(1 - FAILURE_RATE, replications, nominal)
+        low, high = stats.binom.interval(1 - FAILURE_RATE, answered, nominal)
         # A test may reject less often than it says: those that take a median of folds do.
         is_size = quantity.endswith("size")
         assert held <= high if is_size else low <= held <= high, (quantity, held)
