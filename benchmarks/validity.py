@@ -282,7 +282,7 @@ def collected() -> pd.DataFrame:
 
 def by_quantity(table: pd.DataFrame) -> pd.DataFrame:
     """Sum up the cells of each quantity: the average rate, the range, the cells that are off."""
-    grouped = table[table["answered"] > 0].groupby("quantity")
+    everywhere, grouped = (t.groupby("quantity") for t in (table, table[table["answered"] > 0]))
     return pd.DataFrame(
         {
             "average": grouped["rate"].mean(),
@@ -290,7 +290,7 @@ def by_quantity(table: pd.DataFrame) -> pd.DataFrame:
             "highest": grouped["rate"].max(),
             "cells": grouped.size(),
             "off": grouped["off"].agg(lambda off: int((off.abs() > STANDARD_ERRORS).sum())),
-            "declined": 1 - grouped["answered"].sum() / grouped["asked"].sum(),
+            "declined": 1 - everywhere["answered"].sum() / everywhere["asked"].sum(),
             "replications": grouped["answered"].median().astype(int),
         }
     )
@@ -318,7 +318,10 @@ def write_page(table: pd.DataFrame) -> None:
         "*declined* is the share of",
         "samples for which a method says that it is not valid.",
         "",
-        f"{today}, Python {platform.python_version()}, {versions}; seeds 0, 1, … in each cell.",
+        f"{table['cell'].nunique()} of {len(list(grid()))} cells were run, with the replications "
+        "that the last column",
+        f"gives (median over cells). {today}, Python {platform.python_version()}, {versions}; "
+        "seeds 0, 1, … in each cell.",
         "",
         *_sections(table),
     ]
