@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(wildcard concept_ppl models analyses tests benchmarks)
+# One thread a process: two workers with two threads each on two cores take five times as long.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 .PHONY: help report test check bench validity format clean FORCE
 .DEFAULT_GOAL := help
@@ -13,13 +15,13 @@ report: .venv/installed .venv/smollm2  ## run the language study on SmolLM2 and 
 	@$(BIN)/concept-ppl study language -o report --force
 
 test: .venv/installed .venv/smollm2  ## run the whole test suite
-	@$(BIN)/pytest -n auto --dist worksteal
+	@$(PYTEST) --dist worksteal
 
 check: .venv/installed  ## formatter, linter, type checker and the fast tests
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/mypy -p concept_ppl -p concept_ppl.models -p concept_ppl.analyses
-	@$(BIN)/pytest -q -n auto -m "not slow and not smollm2 and not cuda"
+	@$(PYTEST) -q -m "not slow and not smollm2 and not cuda"
 
 bench: .venv/installed .venv/peers  ## speed and memory against peers, as ratios in one run
 	@$(BIN)/python benchmarks/posterior.py
