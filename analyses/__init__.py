@@ -3,28 +3,28 @@
 from .bootstrap import ClusterBootstrap, cluster_bootstrap
 from .calibration import Calibration
 from .canonical import CanonicalCorrelations, canonical_correlations
-from .canonical_tests import CanonicalTests, canonical_tests
-from .contrast_tables import ContrastTable, ContrastTables, contrast_tables
+from .contrast_regressions import ContrastTable, ContrastTables, contrast_tables
 from .controls import ControlComparison, ControlFit, compare_controls, shuffled
-from .cross_model import CrossModel, cross_model
 from .diversity import Diversity, diversity_condition
-from .equivalence import Equivalence, equivalence
+from .equivalence_claims import Equivalence, equivalence
 from .goodness import GoodnessOfFit, decoded_contrasts, goodness_of_fit
 from .hierarchical import HierarchicalBootstrap, hierarchical_bootstrap
 from .hypotheses import HypothesisTest
-from .invertibility import Invertibility, invertibility
+from .invertible_maps import Invertibility, invertibility
 from .latex import latex_table
 from .layers import LayerCurve, LayerFit, layer_curve
-from .linear_map import LinearMap, linear_map
-from .linearity import Linearity, linearity
+from .linear_maps import LinearMap, linear_map
+from .linearity_tests import Linearity, linearity
+from .model_agreement import CrossModel, cross_model
 from .moments import Rows, stream_linear_map
 from .multiplicity import benjamini_hochberg, holm
-from .posterior_form import PosteriorForm, posterior_form
+from .posterior_forms import PosteriorForm, posterior_form
 from .probes import Probe, probe
-from .rank_tests import RankTests, rank_tests
 from .results import RESULT_COLUMNS, Estimate, Row, result_frame
 from .ridge import DecomposedStates, decompose_states
+from .robust_rank import RankTests, rank_tests
 from .stored_rows import stored_rows
+from .wilks_bartlett import CanonicalTests, canonical_tests
 
 __all__ = [
     "RESULT_COLUMNS",

@@ -20,7 +20,7 @@ from concept_ppl.errors import InputError
 from .coefficient_inference import NO_SLOPE, errors_and_wald, output_test, student_inference
 from .designs import FloatArray, check_level, check_states
 from .hypotheses import invalid
-from .linear_map import Direction, LinearMap
+from .linear_maps import Direction, LinearMap
 from .sandwich import output_slices, refuse_full_leverage, row_meat
 
 CONDITION_LIMIT = 1e8

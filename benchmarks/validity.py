@@ -41,7 +41,7 @@ from concept_ppl.analyses import (
     rank_tests,
 )
 from concept_ppl.analyses.canonical import decoded_directions
-from concept_ppl.analyses.linearity import added_term_tests, strongest
+from concept_ppl.analyses.linearity_tests import added_term_tests, strongest
 from concept_ppl.analyses.ridge import DecomposedStates, cross_fit, decompose
 
 ROOT = Path(__file__).parents[1]

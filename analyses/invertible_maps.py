@@ -30,9 +30,9 @@ from .diversity import Diversity, diversity_condition
 from .figures import forest_plot
 from .hypotheses import MISSING, HypothesisTest, invalid
 from .latex import latex_table
-from .rank_tests import Method, correlations, rank_test, sequential_rank
 from .results import Estimate, Row, result_frame
 from .ridge import CrossFit, DecomposedStates, States, as_decomposed, cross_fit, decompose, whitener
+from .robust_rank import Method, correlations, rank_test, sequential_rank
 from .training_influence import training_influence
 
 Variant = Literal["decoded", "direct"]

@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 
 from concept_ppl.analyses import RESULT_COLUMNS, cross_model, decompose_states, goodness_of_fit
-from concept_ppl.analyses.cross_model import _exchange, matched_scores
 from concept_ppl.analyses.designs import make_design
+from concept_ppl.analyses.model_agreement import _exchange, matched_scores
 from concept_ppl.analyses.shared_directions import shared_directions
 from concept_ppl.errors import InputError
 

@@ -12,7 +12,7 @@ from concept_ppl.analyses import RESULT_COLUMNS, Linearity, decompose_states
 from concept_ppl.analyses import linearity as ask
 from concept_ppl.analyses.canonical import decoded_directions
 from concept_ppl.analyses.designs import make_design
-from concept_ppl.analyses.linearity import (
+from concept_ppl.analyses.linearity_tests import (
     added_term_tests,
     bounded_products,
     diagnose,

@@ -6,7 +6,7 @@ from linearmodels.iv import kleibergen_paap
 from matplotlib.figure import Figure
 
 from concept_ppl.analyses import RESULT_COLUMNS, rank_tests
-from concept_ppl.analyses.rank_tests import correlations, rank_test
+from concept_ppl.analyses.robust_rank import correlations, rank_test
 
 
 def planted(seed, n=200, q=3, d=5, rank=2, noise=1.0):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from concept_ppl.analyses import RESULT_COLUMNS, decompose_states, invertibility
 from concept_ppl.analyses.hypotheses import chi2_test, invalid
-from concept_ppl.analyses.invertibility import median_fold, round_trip, singular_values
+from concept_ppl.analyses.invertible_maps import median_fold, round_trip, singular_values
 from concept_ppl.analyses.ridge import cross_fit, whitener
 from concept_ppl.errors import InputError
 

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from .designs import check_contrasts, check_level, check_states, cluster_codes
 from .hypotheses import HypothesisTest, chi2_test, f_test, invalid
 from .latex import latex_table
-from .rank_tests import orthonormal_basis, plot_p_values
 from .results import Row, result_frame
+from .robust_rank import orthonormal_basis, plot_p_values
 
 ROWS_PER_COLUMN = 3
 """With fewer rows for each column of both sides there is no test: Bartlett's χ² rejects true nulls
