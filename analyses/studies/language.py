@@ -4,8 +4,7 @@ Words are drawn from the real unigram frequencies of several languages; a Pyro p
 gives the exact posterior of the language for each context. A language model reads the same words.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from concept_ppl.reports import build_manifest, write_report
 from concept_ppl.simulation import simulate
 
 from .language_report import language_report
+from .stages import Progress, Stage
 from .state_analyses import Design, StateAnalyses, analyse_states
 from .state_report import REPORT_FILES
 
@@ -32,10 +32,6 @@ HEADLINE = "final_norm"
 """The state that the unembedding reads: f(x) in the theory. Named before any data."""
 BAGS = {"bag of tokens, sum": "embedding.sum", "bag of tokens, mean": "embedding.mean"}
 LAST_TOKEN = "last token"
-
-Progress = Callable[[int, int], None]
-Stage = Callable[[str], AbstractContextManager[Progress]]
-"""Opens a progress display for a named stage of the work."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from concept_ppl.cli import stage
+from concept_ppl.cli.progress import stage
 
 
 class Terminal(io.StringIO):

@@ -1,0 +1,49 @@
+"""Commands that answer a whole question and write a report."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from .application import study_app
+from .options import Device, Force, Output, Seed, require_device
+from .progress import stage
+
+
+@study_app.command()
+def language(
+    output: Output,
+    world: Annotated[
+        str, typer.Option(help="fixed: one language a context; switching: it changes.")
+    ] = "switching",
+    language_model: Annotated[
+        str, typer.Option("--model", help="smollm2, a hub id, a local folder, or a .gguf file.")
+    ] = "smollm2",
+    languages: Annotated[
+        str, typer.Option(help="Two or more codes of wordfreq.")
+    ] = "en,fr,de,es,it",
+    n: Annotated[int, typer.Option("-n", min=50, help="Number of contexts.")] = 3000,
+    top: Annotated[int, typer.Option(min=1, help="Words per language in the vocabulary.")] = 3000,
+    blocks: Annotated[int, typer.Option(min=1, help="Blocks of the model to read.")] = 6,
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    force: Force = False,
+) -> None:
+    """Ask whether a language model knows the language it reads, against exact posteriors."""
+    from concept_ppl.analyses.studies.language import LanguageStudy, run_language_study
+
+    study = LanguageStudy(
+        world=world,
+        language_model=language_model,
+        languages=tuple(code.strip() for code in languages.split(",")),
+        n_contexts=n,
+        top=top,
+        n_blocks=blocks,
+        seed=seed,
+        level=level,
+        device=str(require_device(device)),
+    )
+    command = ["concept-ppl", *sys.argv[1:]]
+    page = run_language_study(study, output, command=command, stage=stage, force=force)
+    typer.echo(str(page))
