@@ -219,8 +219,8 @@ def canonical_scores(states: DecomposedStates, Z: FloatArray) -> CanonicalScores
     a, b, bases, scales = np.empty_like(Z), np.empty_like(Z), [], []
     for k in range(design.n_folds):
         rows = design.folds == k
-        D = _directions(fit.explained[k], whitener(Z, design, k))
         mass = float(design.weights[~rows].sum())
+        D = _directions(fit.unexplained[k], whitener(Z, design, k), mass)
         bases.append(D)
         scales.append(np.sqrt(np.diag(D.T @ fit.fitted[k] @ D) / mass))
         a[rows] = (fit.predicted[rows] - fit.baseline[rows]) @ (D / scales[k])
@@ -246,17 +246,18 @@ def decoded_directions(states: DecomposedStates, Z: FloatArray) -> FloatArray:
     variance 1 in the sample, strongest direction first.
     """
     fit = cross_fit(states, Z, whiten=True)
-    D = _directions(fit.explained.sum(axis=0), whitener(Z, states.design, None))
+    mass = (states.design.n_folds - 1) * float(states.design.weights.sum())
+    D = _directions(fit.unexplained.sum(axis=0), whitener(Z, states.design, None), mass)
     mean = np.average(Z, axis=0, weights=states.design.weights)
     return (fit.predicted - mean) @ D
 
 
-def _directions(explained: FloatArray, W: FloatArray) -> FloatArray:
+def _directions(unexplained: FloatArray, W: FloatArray, mass: float) -> FloatArray:
     """Canonical weights of Z (q, q), a column a direction, from the training side of a fit."""
-    strength, V = np.linalg.eigh(W.T @ explained @ W)
-    if strength[0] <= NO_STRENGTH * strength[-1]:
+    weakness, V = np.linalg.eigh(W.T @ unexplained @ W / mass)
+    if 1.0 - weakness[-1] <= NO_STRENGTH:
         raise InputError(
             "The states explain nothing at all of some direction of Z; they vary in fewer "
             "directions than there are contrasts, so that no map between them is invertible."
         )
-    return np.asarray(W @ V[:, ::-1])
+    return np.asarray(W @ V)

@@ -94,9 +94,9 @@ class CrossFit:
         (K,) chosen λ relative to the top eigenvalue.
     inner_loss
         (K,) cross-validated loss at that penalty inside the training folds of each outer fold.
-    explained
+    unexplained
         (K, t, t) for each outer fold, the part of the training cross-product of Y that the ridge
-        map fits: Y'X(X'X + λ)⁻¹X'Y.
+        map leaves, penalty included: Y'Y − Y'X(X'X + λ)⁻¹X'Y.
     fitted
         (K, t, t) for each outer fold, the training cross-product of the fitted values.
     """
@@ -105,7 +105,7 @@ class CrossFit:
     baseline: FloatArray
     penalties: FloatArray
     inner_loss: FloatArray
-    explained: FloatArray
+    unexplained: FloatArray
     fitted: FloatArray
 
 
@@ -199,19 +199,22 @@ def cross_fit(states: DecomposedStates, Y: FloatArray, *, whiten: bool = False) 
             )
     chosen = loss.argmin(axis=1)
     predicted, baseline = np.empty_like(Y), np.empty_like(Y)
-    explained = np.empty((design.n_folds, Y.shape[1], Y.shape[1]))
-    fitted = np.empty_like(explained)
+    unexplained = np.empty((design.n_folds, Y.shape[1], Y.shape[1]))
+    fitted = np.empty_like(unexplained)
     for k in folds:
         spectrum = states.spectra[k,]
         mean, scores = _training_scores(states, Y, (k,))
-        shrunk = scores / (spectrum.values + PENALTIES[chosen[k]] * spectrum.top)[:, None]
-        centred = states.F[members[k]] - spectrum.mean
-        predicted[members[k]] = mean + centred @ (spectrum.vectors @ shrunk)
-        baseline[members[k]] = mean
-        explained[k] = scores.T @ shrunk
+        penalty = PENALTIES[chosen[k]] * spectrum.top
+        shrunk = scores / (spectrum.values + penalty)[:, None]
+        fit = mean + (states.F - spectrum.mean) @ (spectrum.vectors @ shrunk)
+        predicted[members[k]], baseline[members[k]] = fit[members[k]], mean
+        # As a sum of squares: where the map interpolates, Y'Y − … would cancel to rounding noise.
+        train = design.folds != k
+        left = (Y[train] - fit[train]) * np.sqrt(design.weights[train])[:, None]
+        unexplained[k] = left.T @ left + penalty * shrunk.T @ shrunk
         fitted[k] = shrunk.T @ (spectrum.values[:, None] * shrunk)
     least = loss[np.arange(design.n_folds), chosen]
-    return CrossFit(predicted, baseline, PENALTIES[chosen], least, explained, fitted)
+    return CrossFit(predicted, baseline, PENALTIES[chosen], least, unexplained, fitted)
 
 
 def held_out_losses(

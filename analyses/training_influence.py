@@ -84,7 +84,7 @@ def direction_influence(
         As above.
     bases
         For each fold (t, s) canonical weights D of Y with D'SD the identity times the training
-        mass and D'ED diagonal.
+        mass and D'ED diagonal, E = S less what is unexplained.
     turns
         (K, s, s) derivative of statistic i, [k, j, i], as direction j of fold k is added to i.
 
@@ -101,8 +101,8 @@ def direction_influence(
         X, weights = states.F[train] - states.spectra[k,].mean, design.weights[train]
         b = (Y[train] - fit.baseline[test][0]) @ D
         p = X @ _solve(states, fit, k, X.T @ (b * weights[:, None]))
-        strength = np.diag(D.T @ fit.explained[k] @ D) / weights.sum()
-        gaps = weights.sum() * (strength - strength[:, None])
+        left = np.diag(D.T @ fit.unexplained[k] @ D)
+        strength, gaps = 1.0 - left / weights.sum(), left[:, None] - left
         leaks = np.divide(turns[k], gaps, out=np.zeros_like(gaps), where=gaps != 0.0)
         # For one row dE = bp' + pb' − pp' and dS = bb', with b its variates and p their fit.
         influence[train] += b * (p @ leaks) + (p - strength * b) * (b @ leaks) - p * (p @ leaks)

@@ -56,8 +56,7 @@ def true_squared_correlations(
     aa, bb, ab = np.zeros((3, Z.shape[1]))
     for k, one in enumerate(fold_maps(F, Z, states, fit)):
         W = whitener(Z, states.design, k)
-        _, V = np.linalg.eigh(W.T @ fit.explained[k] @ W)
-        D = W @ V[:, ::-1]
+        D = W @ np.linalg.eigh(W.T @ fit.unexplained[k] @ W)[1]
         mass = states.design.weights[states.design.folds != k].sum()
         R = D / np.sqrt(np.diag(D.T @ fit.fitted[k] @ D) / mass)
         mean_a, mean_b = -one.x0 @ one.B @ R, -one.y0 @ D
