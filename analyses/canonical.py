@@ -13,11 +13,11 @@ from concept_ppl.errors import InputError
 from .controls import ControlComparison, beside_controls
 from .designs import FloatArray, check_contrasts, check_level
 from .figures import forest_plot
+from .hypotheses import MISSING
 from .intervals import (
     correlation_influence,
     degrees_of_freedom,
     mean_squared_correlation,
-    no_relation_p_value,
     squared_correlation,
     standard_error,
     warn_of_few_clusters,
@@ -38,12 +38,13 @@ class CanonicalCorrelations:
     ----------
     directions
         One estimate a direction, in the order of the *training* folds, strongest first; held-out
-        values need not descend. p-value one-sided, of the null of no relation, ρ ≤ 0.
+        values need not descend. No tests: whether a direction is related at all is asked by
+        `invertibility`, whether closely by `equivalence`.
     smallest
         The direction that the training folds rank last. It is named before the test fold is seen,
         so its estimate is not biased downwards as the least of several held-out values would be.
     mean
-        Mean over directions; no test.
+        Mean over directions.
     target, layer
         Labels that the caller gave.
     controls
@@ -167,7 +168,7 @@ def correlate(
         squared_correlation(
             scores.rho[i],
             standard_error(scores.test[i], scores.training[i]),
-            no_relation_p_value(scores.a[:, i], scores.b[:, i], design),
+            MISSING,
             design,
             level,
             degrees_of_freedom(scores.test[i]),
@@ -220,7 +221,7 @@ def canonical_scores(states: DecomposedStates, Z: FloatArray) -> CanonicalScores
     for k in range(design.n_folds):
         rows = design.folds == k
         mass = float(design.weights[~rows].sum())
-        D = _directions(fit.unexplained[k], whitener(Z, design, k), mass)
+        D = _directions(fit.unexplained[k], whitener(Z, design, (k,)), mass)
         bases.append(D)
         scales.append(np.sqrt(np.diag(D.T @ fit.fitted[k] @ D) / mass))
         a[rows] = (fit.predicted[rows] - fit.baseline[rows]) @ (D / scales[k])
@@ -247,7 +248,7 @@ def decoded_directions(states: DecomposedStates, Z: FloatArray) -> FloatArray:
     """
     fit = cross_fit(states, Z, whiten=True)
     mass = (states.design.n_folds - 1) * float(states.design.weights.sum())
-    D = _directions(fit.unexplained.sum(axis=0), whitener(Z, states.design, None), mass)
+    D = _directions(fit.unexplained.sum(axis=0), whitener(Z, states.design), mass)
     mean = np.average(Z, axis=0, weights=states.design.weights)
     return (fit.predicted - mean) @ D
 

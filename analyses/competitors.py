@@ -42,9 +42,9 @@ def forward_gain(
     """
     design = states.design
     outputs = np.array(
-        [part @ whitener(part, design, k) for k, part in enumerate(decoded)], dtype=np.float64
+        [part @ whitener(part, design, (k,)) for k, part in enumerate(decoded)], dtype=np.float64
     )
-    inputs = np.array([Z @ whitener(Z, design, k) for k in range(design.n_folds)])
+    inputs = np.array([Z @ whitener(Z, design, (k,)) for k in range(design.n_folds)])
     return _gain(inputs, outputs, design, seed, level)
 
 
@@ -59,10 +59,10 @@ def backward_gain(
     design = states.design
     count = min(MOST_COMPONENTS, max(1, design.n // ROWS_PER_COMPONENT))
     inputs = [
-        np.hstack([part @ whitener(part, design, k), _principal_components(states, k, count)])
+        np.hstack([part @ whitener(part, design, (k,)), _principal_components(states, k, count)])
         for k, part in enumerate(decoded)
     ]
-    outputs = np.array([Z @ whitener(Z, design, k) for k in range(design.n_folds)])
+    outputs = np.array([Z @ whitener(Z, design, (k,)) for k in range(design.n_folds)])
     return _gain(np.array(inputs), outputs, design, seed, level)
 
 
@@ -83,7 +83,7 @@ def nested_directions(states: DecomposedStates, Z: FloatArray) -> FloatArray:
             ridge = spectrum.values + fit.penalties[k] * spectrum.top
             slopes = spectrum.vectors @ ((spectrum.vectors.T @ cross) / ridge[:, None])
             decoded[k, rows] = (states.F[rows] - spectrum.mean) @ slopes
-        decoded[k] = decoded[k] @ whitener(Z, design, k)
+        decoded[k] = decoded[k] @ whitener(Z, design, (k,))
     return decoded
 
 

@@ -1,12 +1,10 @@
 """Can the contrasts be read back off the states: rank and conditioning of the map, held out.
 
 States too wide for a rank test are reduced to what can be decoded from them: Ẑ = B_kᵀF + c_k, by
-ridge maps that never saw fold k. Given the other folds B_k is fixed, and the slopes of Ẑ on Z are
-Cov(Z)⁻¹ Cov(Z, F) B_k. Their rank is at most that of Cov(Z, F), whatever B_k is: a reduction can
-lose rank, never make it. A rank test within fold k is therefore valid given the others. Tests of
-different folds depend on each other through the maps, so they are not pooled: twice the median of
-p-values is valid under any dependence (Meinshausen, Meier and Bühlmann 2009,
-https://doi.org/10.1198/jasa.2009.tm08647).
+ridge maps that were fitted to the folds before k alone (see `prequential`). Given the past B_k is
+fixed, and the slopes of Ẑ on Z are Cov(Z)⁻¹ Cov(Z, F) B_k. Their rank is at most that of Cov(Z, F),
+whatever B_k is: a reduction can lose rank, never make it. One rank test takes the rows of all later
+folds together: under its null the products that it adds up are martingale differences.
 
 How well conditioned the way there and back is, say the singular values of the slopes of Ẑ on Z,
 both in units that make Cov(Z) the identity: 1 for a direction that is read back exactly, 0 for one
@@ -28,11 +26,12 @@ from matplotlib.figure import Figure
 from .designs import Design, FloatArray, check_contrasts, check_level
 from .diversity import Diversity, diversity_condition
 from .figures import forest_plot
-from .hypotheses import MISSING, HypothesisTest, invalid
+from .hypotheses import MISSING, HypothesisTest
 from .latex import latex_table
+from .prequential import prequential_variates
 from .results import Estimate, Row, result_frame
 from .ridge import CrossFit, DecomposedStates, States, as_decomposed, cross_fit, decompose, whitener
-from .robust_rank import Method, correlations, rank_test, sequential_rank
+from .robust_rank import Correlations, Method, correlations, rank_test, sequential_rank
 from .training_influence import training_influence
 
 Variant = Literal["decoded", "direct"]
@@ -162,13 +161,10 @@ def invertibility(
     """Test that the map from contrasts to states has full column rank, and bound its conditioning.
 
     The rank tests reject with probability at most 1 − level where rows, or clusters, are
-    independent, whatever the misfit. Measured at a nominal .05 with q = 3, d = 20, errors normal,
-    heteroscedastic, t with 4 degrees of freedom, or clusters of five, rank 2 or 1 planted:
-
-    - ``decoded``: .000 for 50, 200 and 1000 rows. It pays for that with power: the folds are
-      tested one by one and p is doubled. Folds pooled would reject in .06 to .47 of samples.
-    - ``direct``: .00 to .06 for 50 to 1000 rows. With d·q near the number of clusters it has no
-      power, and beyond it no test of the lower ranks.
+    independent, whatever the misfit. Measured sizes are in docs/reference/validity.md. ``decoded``
+    tests the rows of all folds but the first two, which only train. ``direct`` needs no training
+    rows, but with d·q near the number of clusters it has no power, and beyond it no test of the
+    lower ranks.
 
     Weyl intervals are conservative, the more so the more contrasts. With a single contrast nominal
     95% intervals cover in .94 to 1.00 of samples of 100 to 400 rows, no relation included. They
@@ -219,11 +215,10 @@ def invertibility(
     if variant == "direct":
         method: Method = "kleibergen_paap"
         found = correlations(states.F, contrasts, design.weights, design.clusters)
-        tests = tuple(rank_test(found, r, method) for r in range(q))
     else:
-        per_fold = design.n_clusters // design.n_folds
-        method = "kleibergen_paap" if per_fold >= CLUSTERS_PER_SLOPE * q * q else "robin_smith"
-        tests = folds_rank_tests(fit.predicted, contrasts, design, method)
+        found, method = decoded_correlations(states, contrasts)
+    most = min(found.Y.shape[1], states.F.shape[1])
+    tests = tuple(rank_test(found, r, method, most) for r in range(q))
     values, condition = singular_values(states, contrasts, fit, level, seed)
     return Invertibility(
         tests,
@@ -239,46 +234,19 @@ def invertibility(
     )
 
 
-def folds_rank_tests(
-    decoded: FloatArray, Z: FloatArray, design: Design, method: Method
-) -> tuple[HypothesisTest, ...]:
-    """Test rank ≤ 0 … q − 1 in each fold and combine the folds; see the module docstring.
-
-    Parameters
-    ----------
-    decoded, Z
-        (n, q) contrasts as decoded by maps that never saw the fold, and as they are.
-    design, method
-        Weights, clusters and folds; the test within a fold.
+def decoded_correlations(states: DecomposedStates, Z: FloatArray) -> tuple[Correlations, Method]:
+    """Whitened contrasts as decoded by maps of earlier folds, and as they are, with the test.
 
     Raises
     ------
     InputError
-        If the contrasts are collinear within a fold.
+        If the contrasts are collinear in the first folds or in the later ones.
     """
-    members = [design.folds == k for k in range(design.n_folds)]
-    found = [
-        correlations(decoded[rows], Z[rows], design.weights[rows], design.clusters[rows])
-        for rows in members
-    ]
-    return tuple(
-        median_fold([rank_test(fold, r, method) for fold in found]) for r in range(Z.shape[1])
-    )
-
-
-def median_fold(tests: Sequence[HypothesisTest]) -> HypothesisTest:
-    """Return the test of the fold with the (upper) median p-value, its p-value doubled.
-
-    Folds whose test is invalid count as p = 1; where the median fold is one, so is the answer.
-    """
-    middle = sorted(tests, key=lambda t: t.p_value if t.is_valid else math.inf)[len(tests) // 2]
-    null = f"{middle.null} (median fold, p doubled)"
-    if not middle.is_valid:
-        return invalid(null, middle.invalid_because)
-    p_value = min(1.0, 2.0 * middle.p_value)
-    return HypothesisTest(
-        null, middle.statistic, middle.distribution, middle.df_num, middle.df_denom, p_value
-    )
+    design, decoded = states.design, prequential_variates(states, Z)
+    rows = decoded.rows
+    found = correlations(decoded.variates, Z[rows], design.weights[rows], design.clusters[rows])
+    many = found.n_clusters >= CLUSTERS_PER_SLOPE * Z.shape[1] ** 2
+    return found, "kleibergen_paap" if many else "robin_smith"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -313,7 +281,7 @@ class RoundTrip:
 def round_trip(states: DecomposedStates, Z: FloatArray, fit: CrossFit) -> RoundTrip:
     """Regress decoded contrasts on contrasts (n, q), both centred in their fold and whitened."""
     design, q = states.design, Z.shape[1]
-    W = whitener(Z, design, None)
+    W = whitener(Z, design)
     z, decoded = _centred_in_folds(Z, design) @ W, _centred_in_folds(fit.predicted, design) @ W
     weighted = z * design.weights[:, None]
     projection = np.linalg.solve(z.T @ weighted, weighted.T).T

@@ -233,7 +233,7 @@ def _whitened(
     residuals, deviations = np.zeros_like(Z), np.zeros_like(Z)
     metric = np.zeros((design.n_folds, Z.shape[1], Z.shape[1]))
     for k in folds:
-        rows, metric[k] = design.folds == k, whitener(Z, design, k)
+        rows, metric[k] = design.folds == k, whitener(Z, design, (k,))
         residuals[rows] = (Z[rows] - fit.predicted[rows]) @ metric[k]
         deviations[rows] = (Z[rows] - fit.baseline[rows]) @ metric[k]
     weights = design.weights[:, None]

@@ -170,7 +170,7 @@ def decompose(F: FloatArray, design: Design) -> DecomposedStates:
     singles: list[HeldOut] = [(k,) for k in range(design.n_folds)]
     pairs: list[HeldOut] = list(combinations(range(design.n_folds), 2))
     grams: dict[int, FloatArray] = {}
-    spectra = {out: _spectrum(F, design, out, grams) for out in singles + pairs}
+    spectra = {out: training_spectrum(F, design, out, grams) for out in singles + pairs}
     return DecomposedStates(F, design, spectra)
 
 
@@ -183,11 +183,11 @@ def cross_fit(states: DecomposedStates, Y: FloatArray, *, whiten: bool = False) 
     design = states.design
     folds = range(design.n_folds)
     members = [np.flatnonzero(design.folds == k) for k in folds]
-    rotations = [whitener(Y, design, k) if whiten else np.eye(Y.shape[1]) for k in folds]
+    rotations = [whitener(Y, design, (k,)) if whiten else np.eye(Y.shape[1]) for k in folds]
     loss = np.zeros((design.n_folds, len(PENALTIES)))
     for j, k in combinations(folds, 2):
         spectrum = states.spectra[j, k]
-        mean, scores = _training_scores(states, Y, (j, k))
+        mean, scores = training_scores(states.F, Y, design, (j, k), spectrum)
         for outer, inner in ((j, k), (k, j)):
             loss[outer] += held_out_losses(
                 spectrum,
@@ -203,7 +203,7 @@ def cross_fit(states: DecomposedStates, Y: FloatArray, *, whiten: bool = False) 
     fitted = np.empty_like(unexplained)
     for k in folds:
         spectrum = states.spectra[k,]
-        mean, scores = _training_scores(states, Y, (k,))
+        mean, scores = training_scores(states.F, Y, design, (k,), spectrum)
         penalty = PENALTIES[chosen[k]] * spectrum.top
         shrunk = scores / (spectrum.values + penalty)[:, None]
         fit = mean + (states.F - spectrum.mean) @ (spectrum.vectors @ shrunk)
@@ -256,7 +256,7 @@ def held_out_losses(
     return np.concatenate(losses)
 
 
-def whitener(Y: FloatArray, design: Design, held_out: int | None) -> FloatArray:
+def whitener(Y: FloatArray, design: Design, held_out: HeldOut = ()) -> FloatArray:
     """Return W (t, t) with W' Cov(Y) W = I, the covariance over the folds but ``held_out``.
 
     Raises
@@ -264,7 +264,7 @@ def whitener(Y: FloatArray, design: Design, held_out: int | None) -> FloatArray:
     InputError
         If the columns of Y are collinear there.
     """
-    rows = np.ones(design.n, dtype=bool) if held_out is None else design.folds != held_out
+    rows = ~np.isin(design.folds, held_out)
     covariance = np.atleast_2d(np.cov(Y[rows], rowvar=False, aweights=design.weights[rows], ddof=0))
     scale = np.sqrt(np.diag(covariance))
     spread = np.where(scale > RANK_TOLERANCE * np.abs(Y[rows]).max(axis=0), scale, np.inf)
@@ -291,16 +291,15 @@ def fold_moments(
     return mean_a, mean_b, cross
 
 
-def _training_scores(
-    states: DecomposedStates, Y: FloatArray, held_out: HeldOut
+def training_scores(
+    F: FloatArray, Y: FloatArray, design: Design, held_out: HeldOut, spectrum: Spectrum
 ) -> tuple[FloatArray, FloatArray]:
-    """Mean of Y (t,) and its cross-product with the eigen-coordinates of F (r, t)."""
-    spectrum = states.spectra[held_out]
-    _, mean, cross = fold_moments(states.F, Y, states.design, held_out)
+    """Training mean of Y (t,) and its cross-product with the eigen-coordinates of F (r, t)."""
+    _, mean, cross = fold_moments(F, Y, design, held_out)
     return mean, spectrum.vectors.T @ cross
 
 
-def _spectrum(
+def training_spectrum(
     F: FloatArray, design: Design, held_out: HeldOut, grams: dict[int, FloatArray]
 ) -> Spectrum:
     """Eigendecompose from the primal (d × d) or the dual (n × n) side, whichever is smaller."""

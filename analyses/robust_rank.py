@@ -227,11 +227,17 @@ def correlations(
     )
 
 
-def rank_test(found: Correlations, rank: int, method: Method = "kleibergen_paap") -> HypothesisTest:
-    """Test that the slopes of Y on Z have at most this rank; large values speak against it."""
+def rank_test(
+    found: Correlations, rank: int, method: Method = "kleibergen_paap", most: int | None = None
+) -> HypothesisTest:
+    """Test that the slopes of Y on Z have at most this rank; large values speak against it.
+
+    No map has a rank above ``most``; by default the smaller width of the two sides.
+    """
     null = f"the map has rank {rank} or less"
     A, B = found.U[:, rank:], found.V[:, rank:]
-    if A.shape[1] == 0 or B.shape[1] == 0:  # true in the sample: χ² without degrees of freedom
+    if rank >= (min(len(found.U), len(found.V)) if most is None else most):
+        # True without a look: χ² without degrees of freedom.
         return HypothesisTest(null, 0.0, "chi2", 0.0, math.nan, 1.0)
     products = np.einsum("ia,ib->iab", found.Z @ A, found.Y @ B).reshape(len(found.Z), -1)
     scores = np.zeros((found.n_clusters, products.shape[1]))

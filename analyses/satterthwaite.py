@@ -54,9 +54,9 @@ def satterthwaite_df(fit: LeastSquares, members: Sequence[IntArray]) -> FloatArr
 
 
 def hotelling_df(
-    fit: LeastSquares, members: Sequence[IntArray], n_outputs: Sequence[int]
+    fit: LeastSquares, members: Sequence[IntArray], n_outputs: Sequence[int], first: int = 1
 ) -> list[float]:
-    """Hotelling's η of the joint CR2 test of all regressors but the first, for d outputs together.
+    """Hotelling's η of the joint CR2 test of the last regressors, for d outputs together.
 
     η solves q d (q d + 1) / η = Σ_gh tr(P_gh ⊗ I_d)² + tr((P_gh ⊗ I_d)²), the total variance of the
     entries of the covariance under the working model. NaN where the products that it takes would
@@ -70,19 +70,21 @@ def hotelling_df(
         Rows of each cluster.
     n_outputs
         Numbers d of outputs.
+    first
+        The first regressor that is tested; by default all but the intercept are.
     """
     k = len(fit.R)
-    q = k - 1
+    q = k - first
     if q * k > MOST_PRODUCTS:
         return [float("nan")] * len(n_outputs)
     gram = np.zeros((q * k, q * k))
     of_squares = of_products = 0.0
     for B, K in working_moments(fit.Q, members):
-        slopes = K[:, 1:, :]
+        slopes = K[:, first:, :]
         flat = slopes.reshape(len(slopes), q * k)
         gram += flat.T @ flat
         lost = slopes @ slopes.transpose(0, 2, 1)
-        own = B[:, 1:, 1:] - lost
+        own = B[:, first:, first:] - lost
         of_squares += float((_traces(own) ** 2 - _traces(lost) ** 2).sum())
         of_products += float(np.square(own).sum() - np.square(lost).sum())
     across = gram.reshape(q, k, q, k)

@@ -55,7 +55,7 @@ def true_squared_correlations(
     of_F, of_Z, cross = covariance[:d, :d], covariance[d:, d:], covariance[:d, d:]
     aa, bb, ab = np.zeros((3, Z.shape[1]))
     for k, one in enumerate(fold_maps(F, Z, states, fit)):
-        W = whitener(Z, states.design, k)
+        W = whitener(Z, states.design, (k,))
         D = W @ np.linalg.eigh(W.T @ fit.unexplained[k] @ W)[1]
         mass = states.design.weights[states.design.folds != k].sum()
         R = D / np.sqrt(np.diag(D.T @ fit.fitted[k] @ D) / mass)

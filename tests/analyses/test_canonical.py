@@ -1,5 +1,7 @@
 """Held-out canonical correlations: planted values covered, invariances exact, noise at zero."""
 
+import math
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -14,7 +16,6 @@ from concept_ppl.analyses import (
 from concept_ppl.analyses.canonical import canonical_scores
 from concept_ppl.analyses.intervals import (
     correlation_influence,
-    no_relation_p_value,
     signed_square,
     squared_correlation,
     standard_error,
@@ -56,17 +57,6 @@ def test_noise_has_intervals_at_zero(seed):
     fit = canonical_correlations(rng.normal(size=(120, 80)), rng.normal(size=(120, 2)))
     assert abs(fit.mean.estimate) < 0.1
     assert fit.mean.ci_low <= 0 <= fit.mean.ci_high
-    assert fit.smallest.p_value > 0.001
-
-
-def test_the_one_sided_test_of_the_smallest_direction_keeps_its_size():
-    rejections = 0
-    for seed in range(150):
-        rng = np.random.default_rng(seed)
-        fit = canonical_correlations(rng.normal(size=(100, 6)), rng.normal(size=(100, 2)))
-        rejections += fit.smallest.p_value < 0.05
-    # Binomial(150, .05): more than 21 with probability 6e-6.
-    assert rejections <= 21
 
 
 def test_intervals_of_noise_cover_zero():
@@ -203,12 +193,10 @@ def test_a_negative_held_out_correlation_never_looks_like_a_fit():
     states = decompose_states(a[:, None])
     b = -a + 0.3 * np.sin(np.arange(50))
     rho, influence, _ = correlation_influence(a[:, None], b[:, None], states.design)
-    p_value = no_relation_p_value(a, b, states.design)
     estimate = squared_correlation(
-        rho[0], standard_error(influence[0]), p_value, states.design, 0.95
+        rho[0], standard_error(influence[0]), math.nan, states.design, 0.95
     )
     assert estimate.ci_low < estimate.estimate < estimate.ci_high < 0
-    assert estimate.p_value > 0.999
 
 
 def test_states_too_narrow_for_the_contrasts_are_refused():

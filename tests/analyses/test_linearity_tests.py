@@ -18,6 +18,8 @@ from concept_ppl.analyses.linearity_tests import (
     diagnose,
     strongest,
 )
+from concept_ppl.analyses.sandwich import cluster_members, least_squares
+from concept_ppl.analyses.satterthwaite import hotelling_df
 from concept_ppl.errors import InputError
 
 
@@ -96,12 +98,27 @@ def test_the_wald_statistic_is_that_of_statsmodels():
     design = make_design(len(Z), weights=weights)
     own = [np.column_stack([np.ones(len(Z)), Z]) * (design.folds == k)[:, None] for k in range(5)]
     X = np.column_stack([*own, bounded_products(Z, design)])
-    fit = sm.WLS(F[:, 0], X, weights=design.weights).fit(cov_type="HC3", use_t=True)
+    fit = sm.WLS(F[:, 0], X, weights=design.weights).fit(cov_type="HC2", use_t=True)
     reference = fit.wald_test(np.eye(18)[15:], use_f=True, scalar=True)
     [test] = added_term_tests(F[:, :1], Z, design)
-    df = len(Z) - 18
-    assert test.statistic == pytest.approx(float(reference.statistic) * (df - 2) / df, rel=1e-8)
-    assert test.p_value == pytest.approx(stats.f.sf(test.statistic, 3, df - 2), rel=1e-8)
+    fit = least_squares(X, F[:, :1], design.weights, [str(i) for i in range(18)])
+    eta = hotelling_df(fit, cluster_members(design.clusters), (1,), 15)[0]
+    wald = 3 * float(reference.statistic)
+    assert test.statistic == pytest.approx((eta - 2) / (3 * eta) * wald, rel=1e-8)
+    assert test.p_value == pytest.approx(stats.f.sf(test.statistic, 3, eta - 2), rel=1e-8)
+
+
+def test_clusters_keep_the_level_of_the_added_terms():
+    rejected = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        clusters = np.arange(240) % 60
+        Z = rng.normal(size=(60, 2))[clusters] + rng.normal(size=(240, 2))
+        errors = rng.normal(size=(60, 3))[clusters] + rng.normal(size=(240, 3))
+        F = np.c_[Z, Z[:, 0]] + np.abs(Z[:, :1]) * errors
+        states = decompose_states(F, clusters=clusters, seed=seed)
+        rejected += robust(decoded_directions(states, Z), Z, states.design) <= 0.05
+    assert rejected <= 9  # Binomial(60, .05): more with probability 8e-4
 
 
 def test_repeats_of_a_context_are_no_new_evidence():
@@ -163,7 +180,7 @@ def test_too_few_rows_or_clusters_and_unrelated_states_make_the_test_invalid():
     assert tests[0].is_valid
     clusters = np.arange(len(F)) % 8
     tests = added_term_tests(F, Z, make_design(len(F), clusters=clusters))
-    assert "8 clusters are too few to test 10 terms" in tests[0].invalid_because
+    assert "8 clusters are too few for 35 coefficients" in tests[0].invalid_because
     assert "depend on each other" in ask(*world(noise, 1)).added_terms.invalid_because
 
 

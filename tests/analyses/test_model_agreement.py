@@ -7,6 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from concept_ppl.analyses import RESULT_COLUMNS, cross_model, decompose_states, goodness_of_fit
 from concept_ppl.analyses.designs import make_design
+from concept_ppl.analyses.intervals import no_relation_p_value
 from concept_ppl.analyses.model_agreement import _exchange, matched_scores
 from concept_ppl.analyses.shared_directions import shared_directions
 from concept_ppl.errors import InputError
@@ -171,3 +172,15 @@ def test_bad_input_is_refused(arguments, message):
     arguments = {"F1": first, "F2": second, "n_directions": 2} | arguments
     with pytest.raises(InputError, match=message):
         cross_model(**arguments)
+
+
+def test_the_p_value_of_a_direction_speaks_of_a_relation_and_of_none():
+    rng = np.random.default_rng(8)
+    states = decompose_states(rng.normal(size=(100, 1)))
+    a, noise = rng.normal(size=(2, 100))
+    assert no_relation_p_value(a, a + 0.5 * noise, states.design) < 0.01
+    assert no_relation_p_value(a, -a + 0.5 * noise, states.design) == 1.0
+    rejected = sum(
+        no_relation_p_value(*rng.normal(size=(2, 100)), states.design) < 0.05 for _ in range(200)
+    )
+    assert rejected <= 20  # Binomial(200, .05): more with probability 1e-3

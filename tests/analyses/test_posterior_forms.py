@@ -87,7 +87,7 @@ def test_the_fit_at_one_power_is_that_of_whitened_contrasts():
     fit = cross_fit(states, Z, whiten=True)
     sse = sst = 0.0
     for k in range(3):
-        W, rows = whitener(Z, design, k), design.folds == k
+        W, rows = whitener(Z, design, (k,)), design.folds == k
         sse += np.square((Z[rows] - fit.predicted[rows]) @ W).sum()
         sst += np.square((Z[rows] - fit.baseline[rows]) @ W).sum()
     value = dict(ask(F, log_p).profile)[0.5]

@@ -132,8 +132,8 @@ class DenseCR2:
         values = np.linalg.eigvalsh(p @ p.T)
         return values.sum() ** 2 / np.square(values).sum()
 
-    def eta(self, n_outputs):
-        p = self.loadings(np.eye(len(self.bread))[1:])
+    def eta(self, n_outputs, first=1):
+        p = self.loadings(np.eye(len(self.bread))[first:])
         q, G, n = p.shape
         # Outputs with independent errors: each restriction once an output, in its own coordinates.
         stacked = np.zeros((q * n_outputs, G, n * n_outputs))
@@ -168,6 +168,7 @@ def test_hotelling_degrees_of_freedom_are_those_of_the_dense_formula(own):
     dense = DenseCR2(Z, weights, clusters)
     expected = [dense.eta(d) for d in (1, 3)]
     np.testing.assert_allclose(hotelling_df(fit, members, (1, 3)), expected, rtol=1e-8)
+    assert hotelling_df(fit, members, (3,), 2)[0] == pytest.approx(dense.eta(3, 2), rel=1e-8)
 
 
 def test_one_restriction_has_the_same_degrees_of_freedom_either_way():
