@@ -15,7 +15,8 @@ import numpy as np
 from scipy import linalg
 
 from .designs import FloatArray
-from .ridge import PENALTIES, DecomposedStates, HeldOut, Spectrum, held_out_losses
+from .ridge import PENALTIES, DecomposedStates, Spectrum, held_out_losses
+from .training_moments import HeldOut
 
 CONTROL_FACTORS = (0.25, 1.0, 4.0)
 """Penalties of the control that are tried, in units of the one that it chose alone."""

@@ -17,7 +17,8 @@ from .blocks import joint_predictions
 from .designs import Design, FloatArray
 from .intervals import difference
 from .results import Estimate
-from .ridge import DecomposedStates, cross_fit, decompose, fold_moments, whitener
+from .ridge import DecomposedStates, cross_fit, decompose, whitener
+from .training_moments import training_moments
 
 N_FEATURES = 128
 MOST_COMPONENTS = 24
@@ -73,15 +74,16 @@ def nested_directions(states: DecomposedStates, Z: FloatArray) -> FloatArray:
     the map trained without j and k.
     """
     design = states.design
-    fit = cross_fit(states, Z, whiten=True)
+    fit, moments = cross_fit(states, Z, whiten=True), training_moments(states.F, Z, design)
     decoded = np.empty((design.n_folds, *Z.shape))
     for k in range(design.n_folds):
         for j in range(design.n_folds):
             out = (k,) if j == k else (min(j, k), max(j, k))
             spectrum, rows = states.spectra[out], design.folds == j
-            _, _, cross = fold_moments(states.F, Z, design, out)
             ridge = spectrum.values + fit.penalties[k] * spectrum.top
-            slopes = spectrum.vectors @ ((spectrum.vectors.T @ cross) / ridge[:, None])
+            slopes = spectrum.vectors @ (
+                (spectrum.vectors.T @ moments.without(out)[2]) / ridge[:, None]
+            )
             decoded[k, rows] = (states.F[rows] - spectrum.mean) @ slopes
         decoded[k] = decoded[k] @ whitener(Z, design, (k,))
     return decoded

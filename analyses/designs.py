@@ -45,6 +45,11 @@ class Design:
         """Number of rows."""
         return len(self.folds)
 
+    @property
+    def members(self) -> list[IntArray]:
+        """Rows of each fold."""
+        return [np.flatnonzero(self.folds == k) for k in range(self.n_folds)]
+
     def same_as(self, other: "Design") -> bool:
         """Whether rows are weighted, clustered and held out alike in both designs."""
         return (

@@ -18,7 +18,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from .designs import Design, FloatArray, IntArray
-from .ridge import DecomposedStates, HeldOut
+from .ridge import DecomposedStates
+from .training_moments import HeldOut
 
 INVERSE_PENALTIES: FloatArray = 10.0 ** np.arange(-4.0, 4.1, 1.0)
 """Values of C tried, for components of mean variance one and weights of mean one."""

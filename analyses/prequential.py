@@ -23,14 +23,12 @@ from .designs import FloatArray, IntArray
 from .ridge import (
     PENALTIES,
     DecomposedStates,
-    HeldOut,
     Spectrum,
-    fold_moments,
     held_out_losses,
-    training_scores,
     training_spectrum,
     whitener,
 )
+from .training_moments import HeldOut, training_moments
 
 FIRST_FOLD = 2
 """The folds before it only train: a penalty is chosen by predicting one from the other."""
@@ -66,30 +64,32 @@ def prequential_variates(states: DecomposedStates, Y: FloatArray) -> Prequential
     """
     design = states.design
     Y = Y @ whitener(Y, design)  # one basis for all folds: it decides no rank
+    members = design.members
+    moments, own = (training_moments(X, Y, design) for X in (states.F, Y))
     spectra: dict[HeldOut, Spectrum] = dict(states.spectra)
     grams: dict[int, FloatArray] = {}
     variates = np.empty_like(Y)
     for k in range(FIRST_FOLD, design.n_folds):
         later = tuple(range(k, design.n_folds))
         past = float(design.weights[design.folds < k].sum())
-        rotation = _inverse_root(fold_moments(Y, Y, design, later)[2] / past)
+        rotation = _inverse_root(own.without(later)[2] / past)
         loss = np.zeros(len(PENALTIES))
         for out in (later, *((j, *later) for j in range(k))):
             if out not in spectra:
                 spectra[out] = training_spectrum(states.F, design, out, grams)
         for j in range(k):
-            rows, spectrum = design.folds == j, spectra[j, *later]
-            mean, scores = training_scores(states.F, Y, design, (j, *later), spectrum)
+            rows, spectrum = members[j], spectra[j, *later]
+            _, mean, cross = moments.without((j, *later))
             loss += held_out_losses(
                 spectrum,
-                scores @ rotation,
+                spectrum.vectors.T @ cross @ rotation,
                 states.F[rows],
                 (Y[rows] - mean) @ rotation,
                 design.weights[rows],
                 PENALTIES * spectrum.top,
             )
-        rows, spectrum = design.folds == k, spectra[later]
-        _, scores = training_scores(states.F, Y, design, later, spectrum)
+        rows, spectrum = members[k], spectra[later]
+        scores = spectrum.vectors.T @ moments.without(later)[2]
         shrink = spectrum.values + PENALTIES[loss.argmin()] * spectrum.top
         slopes = scores @ rotation / shrink[:, None]
         slopes = slopes @ _inverse_root(slopes.T @ (spectrum.values[:, None] * slopes) / past)

@@ -19,7 +19,8 @@ from concept_ppl.errors import InputError
 
 from .designs import FloatArray, IntArray
 from .intervals import signed_square
-from .ridge import PENALTIES, DecomposedStates, HeldOut
+from .ridge import PENALTIES, DecomposedStates
+from .training_moments import HeldOut
 
 BoolArray = npt.NDArray[np.bool_]
 

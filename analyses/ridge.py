@@ -25,14 +25,13 @@ from scipy import linalg
 from concept_ppl.errors import InputError
 
 from .designs import RANK_TOLERANCE, Design, FloatArray, check_states, make_design
+from .training_moments import HeldOut, training_moments
 
 PENALTIES: FloatArray = 10.0 ** np.arange(-8.0, 2.25, 0.5)
 """Penalties λ tried, in units of the top eigenvalue of the training folds' weighted Gram matrix."""
 
 NULL_EIGENVALUE = 1e-13
 COLUMNS_AT_ONCE = 512
-
-HeldOut = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,12 +181,14 @@ def cross_fit(states: DecomposedStates, Y: FloatArray, *, whiten: bool = False) 
     """
     design = states.design
     folds = range(design.n_folds)
-    members = [np.flatnonzero(design.folds == k) for k in folds]
+    members = design.members
     rotations = [whitener(Y, design, (k,)) if whiten else np.eye(Y.shape[1]) for k in folds]
+    moments = training_moments(states.F, Y, design)
     loss = np.zeros((design.n_folds, len(PENALTIES)))
     for j, k in combinations(folds, 2):
         spectrum = states.spectra[j, k]
-        mean, scores = training_scores(states.F, Y, design, (j, k), spectrum)
+        _, mean, cross = moments.without((j, k))
+        scores = spectrum.vectors.T @ cross
         for outer, inner in ((j, k), (k, j)):
             loss[outer] += held_out_losses(
                 spectrum,
@@ -203,13 +204,14 @@ def cross_fit(states: DecomposedStates, Y: FloatArray, *, whiten: bool = False) 
     fitted = np.empty_like(unexplained)
     for k in folds:
         spectrum = states.spectra[k,]
-        mean, scores = training_scores(states.F, Y, design, (k,), spectrum)
+        _, mean, cross = moments.without((k,))
+        scores = spectrum.vectors.T @ cross
         penalty = PENALTIES[chosen[k]] * spectrum.top
         shrunk = scores / (spectrum.values + penalty)[:, None]
         fit = mean + (states.F - spectrum.mean) @ (spectrum.vectors @ shrunk)
         predicted[members[k]], baseline[members[k]] = fit[members[k]], mean
         # As a sum of squares: where the map interpolates, Y'Y − … would cancel to rounding noise.
-        train = design.folds != k
+        train = np.concatenate([rows for j, rows in enumerate(members) if j != k])
         left = (Y[train] - fit[train]) * np.sqrt(design.weights[train])[:, None]
         unexplained[k] = left.T @ left + penalty * shrunk.T @ shrunk
         fitted[k] = shrunk.T @ (spectrum.values[:, None] * shrunk)
@@ -277,26 +279,6 @@ def whitener(Y: FloatArray, design: Design, held_out: HeldOut = ()) -> FloatArra
         ) from error
     inverse = linalg.solve_triangular(factor, np.diag(1.0 / spread), lower=True)
     return np.asarray(inverse.T)
-
-
-def fold_moments(
-    A: FloatArray, B: FloatArray, design: Design, held_out: HeldOut
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Weighted means of A and B, and their centred cross-product, over the training rows."""
-    rows = ~np.isin(design.folds, held_out)
-    weights = design.weights[rows]
-    mean_a = weights @ A[rows] / weights.sum()
-    mean_b = weights @ B[rows] / weights.sum()
-    cross = (A[rows] - mean_a).T @ ((B[rows] - mean_b) * weights[:, None])
-    return mean_a, mean_b, cross
-
-
-def training_scores(
-    F: FloatArray, Y: FloatArray, design: Design, held_out: HeldOut, spectrum: Spectrum
-) -> tuple[FloatArray, FloatArray]:
-    """Training mean of Y (t,) and its cross-product with the eigen-coordinates of F (r, t)."""
-    _, mean, cross = fold_moments(F, Y, design, held_out)
-    return mean, spectrum.vectors.T @ cross
 
 
 def training_spectrum(

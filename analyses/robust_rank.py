@@ -33,7 +33,7 @@ from .designs import (
     check_states,
     make_design,
 )
-from .hypotheses import HypothesisTest, chi2_test, f_test, invalid
+from .hypotheses import HypothesisTest, f_test, invalid
 from .latex import latex_table
 from .results import Row, result_frame
 
@@ -157,8 +157,8 @@ def rank_tests(
       for 40 to 600 rows where the rank is r exactly, below .02 where it is smaller (.04 with
       eight clusters).
     - ``robin_smith``: needs no inverse, hence any number of restrictions; the weighted sum of χ²
-      is replaced by a scaled χ² with its first two moments (Satterthwaite). The same test where
-      only one restriction is left, up to the reference distribution.
+      is replaced by a scaled χ² with its first two moments, estimated (Satterthwaite). The same
+      test where only one restriction is left.
 
     Parameters
     ----------
@@ -274,13 +274,27 @@ def _kleibergen_paap(null: str, scores: FloatArray) -> HypothesisTest:
 
 
 def _robin_smith(null: str, scores: FloatArray) -> HypothesisTest:
-    """Scale Σ λ² to the mean, and match the variance, of its limit Σ w χ²₁."""
+    """Refer |Σ λ|² over its mean to an F with as many degrees of freedom as its variance implies.
+
+    Its limit is Σ w χ²₁ with the eigenvalues w of the scores' covariance S; a scaled χ² with the
+    same two moments has ν = tr(S)²/tr(S²) degrees of freedom (Satterthwaite). The trace that
+    divides it has ν (G − 1). With few clusters tr(S²) is too large by the noise of S; the unbiased
+    form is Bai and Saranadasa's (1996, Statistica Sinica 6, 311–329). One restriction: Student's t.
+    """
+    n_clusters, m = scores.shape
     total = scores.sum(axis=0)
-    gram = scores @ scores.T if len(scores) < scores.shape[1] else scores.T @ scores
+    centred = scores - total / n_clusters
+    gram = centred @ centred.T if n_clusters < m else centred.T @ centred
+    gram = gram / (n_clusters - 1)
     trace, square = float(np.trace(gram)), float(np.square(gram).sum())
-    if not square > 0:
+    if not trace > 0:
         return invalid(null, "the products do not vary")
-    return chi2_test(null, float(total @ total) * trace / square, trace**2 / square)
+    if n_clusters > 2:
+        excess = square - trace**2 / (n_clusters - 1)
+        square = (n_clusters - 1) ** 2 / ((n_clusters - 2) * (n_clusters + 1)) * excess
+    df = float(np.clip(trace**2 / square, 1.0, m)) if square > 0 else float(m)
+    statistic = float(total @ total) / (n_clusters * trace)
+    return f_test(null, statistic, df, df * (n_clusters - 1))
 
 
 def plot_p_values(

@@ -8,7 +8,8 @@ import numpy as np
 from concept_ppl.errors import InputError
 
 from .designs import Design, FloatArray, IntArray
-from .ridge import DecomposedStates, HeldOut
+from .ridge import DecomposedStates
+from .training_moments import HeldOut
 
 RANKS: IntArray = 2 ** np.arange(11)
 """Numbers of principal components tried."""

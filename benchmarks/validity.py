@@ -13,7 +13,7 @@ import math
 import platform
 import warnings
 import zlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -24,9 +24,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import linalg
 from threadpoolctl import threadpool_limits
 from validity_truths import fold_maps, true_r2, true_squared_correlations
-from validity_worlds import Array, Cell, D, Q, Sample, draw, grid
+from validity_verdicts import WORLDS, Planted, is_right, plant
+from validity_worlds import Array, Cell, D, Sample, draw, grid
 
 from concept_ppl.analyses import (
     Estimate,
@@ -52,7 +54,9 @@ AT_ONCE = 20
 STANDARD_ERRORS = 3.5
 AXES = {"tails": 0, "errors": 1, "rows": 2, "rank": 3, "R²": 4, "clusters": 5}
 """Where in the name of a cell each axis of the grid stands."""
-NOMINAL = {"covers": 0.95, "size": 0.05}
+NOMINAL = {"covers": 0.95, "size": 0.05, "right": 1.0}
+
+COLUMNS = ["check", "quantity", "cell", "held", "answered", "asked"]
 
 Found = dict[str, bool | None]
 """By quantity, whether the interval covers or the test rejects; None where the method declines."""
@@ -132,23 +136,18 @@ def ask_goodness(case: Case) -> Found:
 
 
 def ask_canonical(case: Case) -> Found:
-    """Smallest and mean ρ², and the test that the weakest direction is no relation."""
+    """Smallest and mean ρ², against those of the fitted directions in the population."""
     answer = canonical_correlations(case.states, case.Z)
     truth = case.directions
-    found: Found = {
+    return {
         "canonical_correlations smallest: covers": covers(answer.smallest, truth[-1]),
         "canonical_correlations mean: covers": covers(answer.mean, float(truth.mean())),
     }
-    if case.rank < Q:
-        found["canonical_correlations no relation: size"] = answer.smallest.p_value < 0.05
-    return found
 
 
 def ask_rank(case: Case) -> Found:
     """Is the rank at most the true rank? Asked where that is less than full."""
     rank = case.rank
-    if rank == Q:
-        return {}
     found: Found = {}
     for method in ("kleibergen_paap", "robin_smith"):
         answer = rank_tests(case.F, case.Z, clusters=case.sample.clusters, method=method)
@@ -159,8 +158,6 @@ def ask_rank(case: Case) -> Found:
 
 def ask_invertibility(case: Case) -> Found:
     """Is the rank at most the true rank? Asked of decoded contrasts, fold by fold."""
-    if case.rank == Q:
-        return {}
     test = invertibility(case.states, case.Z, variant="decoded").tests[case.rank]
     is_valid = not test.invalid_because
     return {"invertibility decoded rank: size": test.p_value < 0.05 if is_valid else None}
@@ -168,8 +165,6 @@ def ask_invertibility(case: Case) -> Found:
 
 def ask_canonical_tests(case: Case) -> Found:
     """The textbook tests that the remaining correlations are zero."""
-    if case.rank == Q:
-        return {}
     answer = canonical_tests(case.F, case.Z, clusters=case.sample.clusters)
     found: Found = {}
     for name, tests in (("Rao F", answer.rao), ("Bartlett", answer.bartlett)):
@@ -181,12 +176,9 @@ def ask_canonical_tests(case: Case) -> Found:
 
 
 def ask_equivalence(case: Case) -> Found:
-    """The margin lies exactly where the truth is, so that the claim is false."""
-    if case.rank < Q:
-        return {}
-    margin = min(case.directions[-1], case.backward)
-    if not 0.0 < margin < 1.0:
-        return {}
+    """The margin is the smallest ρ² of the population, so that the claim is false."""
+    of_F, of_Z, cross = case.moments
+    margin = float(linalg.eigvalsh(cross.T @ np.linalg.solve(of_F, cross), of_Z)[0])
     answer = equivalence(case.states, case.Z, margin=margin)
     return {"equivalence at the margin: size": answer.shown}
 
@@ -222,61 +214,91 @@ CHECKS: Mapping[str, Callable[[Case], Found]] = {
 }
 
 
+NEED_LOSS = {"rank", "invertibility", "canonical_tests"}
+NEED_FULL_RANK = {"equivalence"}
+VERDICTS = "verdicts"
+
 Counts = dict[str, dict[str, list[int]]]
 """By check and quantity: how often it held, how often there was an answer, how often asked."""
 
 
-def replicate(cell: Cell, checks: tuple[str, ...], seeds: range) -> Counts:
+def applies(check: str, cell: Cell | Planted) -> bool:
+    """Whether a check has a question for a cell."""
+    if isinstance(cell, Planted) or check == VERDICTS:
+        return isinstance(cell, Planted) and check == VERDICTS
+    return check not in (NEED_FULL_RANK if cell.lost else NEED_LOSS)
+
+
+def replicate(cell: Cell | Planted, checks: tuple[str, ...], seeds: range) -> Counts:
     """Ask the checks about the samples of these seeds."""
     counts: Counts = {check: defaultdict(lambda: [0, 0, 0]) for check in checks}
     start = zlib.crc32(str(cell).encode())
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of few clusters: here they are wanted
         for seed in seeds:
-            case = Case(draw(cell, start + seed), seed)
-            for check in checks:
-                for quantity, holds in CHECKS[check](case).items():
+            for check, found in _found(cell, checks, start + seed, seed):
+                for quantity, holds in found.items():
                     held, answered, asked = counts[check][quantity]
                     is_answer = holds is not None
                     counts[check][quantity] = [held + bool(holds), answered + is_answer, asked + 1]
     return {check: dict(rows) for check, rows in counts.items()}
 
 
-def run(cells: Sequence[Cell], checks: tuple[str, ...], replications: int, workers: int) -> None:
+def _found(
+    cell: Cell | Planted, checks: tuple[str, ...], draw_seed: int, seed: int
+) -> Iterator[tuple[str, Found]]:
+    """What each check finds in one sample."""
+    if isinstance(cell, Planted):
+        F, Z = plant(cell, draw_seed)
+        right = is_right(cell, decompose_states(F, seed=seed), Z, seed)
+        yield VERDICTS, {"verdict: right": right}
+        return
+    case = Case(draw(cell, draw_seed), seed)
+    yield from ((check, CHECKS[check](case)) for check in checks)
+
+
+def run(
+    cells: Sequence[Cell | Planted], checks: tuple[str, ...], replications: int, workers: int
+) -> None:
     """Fill up the counts to so many replications, and append them as they come."""
     COUNTS.parent.mkdir(exist_ok=True)
-    done = {(line["cell"], line["check"], line["first"]) for line in _lines()}
+    done = {key: int(rows["asked"].max()) for key, rows in counted().groupby(["cell", "check"])}
     tasks = []
     for first, cell in product(range(0, replications, AT_ONCE), cells):
-        missing = tuple(check for check in checks if (str(cell), check, first) not in done)
+        seeds = range(first, min(first + AT_ONCE, replications))
+        missing = tuple(
+            check
+            for check in checks
+            if applies(check, cell) and done.get((str(cell), check), 0) <= first
+        )
         if missing:
-            tasks.append((cell, missing, range(first, first + AT_ONCE)))
+            tasks.append((cell, missing, seeds))
     with ProcessPoolExecutor(workers) as pool, COUNTS.open("a") as file:
         answers = pool.map(replicate, *zip(*tasks, strict=True)) if tasks else iter(())
-        for (cell, _, seeds), counts in zip(tasks, answers, strict=True):
+        for (cell, _, _), counts in zip(tasks, answers, strict=True):
             for check, rows in counts.items():
-                line = {"cell": str(cell), "check": check, "first": seeds[0], "counts": rows}
-                file.write(json.dumps(line) + "\n")
+                for quantity, (held, answered, asked) in rows.items():
+                    row = dict(zip(COLUMNS, (check, quantity, str(cell)), strict=False))
+                    row |= {"held": held, "answered": answered, "asked": asked}
+                    file.write(json.dumps(row) + "\n")
             file.flush()
 
 
-def _lines() -> Iterator[dict[str, object]]:
-    if COUNTS.exists():
-        yield from map(json.loads, COUNTS.read_text().splitlines())
+def counted() -> pd.DataFrame:
+    """Counts so far, a row a check, quantity and cell."""
+    published = pd.read_csv(TABLE)[COLUMNS] if TABLE.exists() else pd.DataFrame(columns=COLUMNS)
+    lines = COUNTS.read_text().splitlines() if COUNTS.exists() else []
+    appended = pd.DataFrame([json.loads(line) for line in lines], columns=COLUMNS)
+    return pd.concat([published, appended]).groupby(COLUMNS[:3], as_index=False).sum()
 
 
 def collected() -> pd.DataFrame:
-    """Add up the counts: a row a quantity and cell, with its rate and how far off it is."""
-    totals: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for line in _lines():
-        for quantity, (held, answered, asked) in line["counts"].items():  # type: ignore[attr-defined]
-            totals[quantity, str(line["cell"])].update(held=held, answered=answered, asked=asked)
-    rows = [{"quantity": q, "cell": c, **counts} for (q, c), counts in totals.items()]
-    table = pd.DataFrame(rows).sort_values(["quantity", "cell"], ignore_index=True)
+    """Return the counts with their rate, and how many standard errors it is off its nominal one."""
+    table = counted()
     nominal = table["quantity"].str.rpartition(": ")[2].map(NOMINAL)
     table["rate"] = table["held"] / table["answered"]
     error = np.sqrt(nominal * (1 - nominal) / table["answered"])
-    table["off"] = (table["rate"] - nominal) / error
+    table["off"] = ((table["rate"] - nominal) / error).where(error > 0)
     return table
 
 
@@ -304,6 +326,7 @@ def core() -> list[Cell]:
 def write_page(table: pd.DataFrame) -> None:
     """Write the counts as CSV and their summary as a page, with what they depend on."""
     TABLE.write_text(table.to_csv(index=False, float_format="%.4f"))
+    COUNTS.unlink(missing_ok=True)  # they are in the table now
     packages = ("concept-ppl", "numpy", "scipy", "statsmodels")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
     today = datetime.datetime.now(datetime.UTC).date()
@@ -352,12 +375,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replications", type=int, default=2000, help="of each cell")
     parser.add_argument("--cells", choices=("core", "all"), default="all")
-    parser.add_argument("--only", choices=CHECKS, action="append", help="run this check alone")
+    parser.add_argument(
+        "--only", choices=(*CHECKS, VERDICTS), action="append", help="run this check alone"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="render the page in docs/")
     options = parser.parse_args()
-    cells = core() if options.cells == "core" else list(grid())
-    run(cells, tuple(options.only or CHECKS), options.replications, options.workers)
+    cells = [*(core() if options.cells == "core" else grid()), *map(Planted, WORLDS)]
+    run(cells, tuple(options.only or (*CHECKS, VERDICTS)), options.replications, options.workers)
     print(by_quantity(collected()).to_string())
     if options.write:
         write_page(collected())

@@ -6,7 +6,7 @@ from linearmodels.iv import kleibergen_paap
 from matplotlib.figure import Figure
 
 from concept_ppl.analyses import RESULT_COLUMNS, rank_tests
-from concept_ppl.analyses.robust_rank import correlations, rank_test
+from concept_ppl.analyses.robust_rank import _robin_smith, correlations, rank_test
 
 
 def planted(seed, n=200, q=3, d=5, rank=2, noise=1.0):
@@ -104,10 +104,19 @@ def test_robin_and_smith_matches_the_weighted_sum_that_it_stands_for():
 
 def test_both_tests_are_one_where_a_single_restriction_is_left():
     F, Z = planted(7, d=3)
-    n = len(F)
     smith = rank_tests(F, Z, method="robin_smith").tests[-1]
     assert smith.df_num == pytest.approx(1.0)
-    assert smith.statistic == pytest.approx(rk(rank_tests(F, Z).tests[-1], n), rel=1e-9)
+    assert smith.p_value == pytest.approx(rank_tests(F, Z).tests[-1].p_value, rel=1e-9)
+
+
+def test_few_clusters_do_not_make_the_weighted_sum_timid():
+    """Eight clusters, four restrictions: with tr(S²) as it comes, 2% would be rejected."""
+    rng = np.random.default_rng(3)
+    rejected = 0
+    for _ in range(400):
+        scores = rng.normal(size=(8, 4)) * [1.0, 1.0, 0.7, 0.5]
+        rejected += _robin_smith("", scores).p_value < 0.05
+    assert 6 <= rejected <= 36  # Binomial(400, .05): outside with probability 2e-3
 
 
 def test_a_true_null_is_rejected_as_often_as_it_should_be():
