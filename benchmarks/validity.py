@@ -7,10 +7,8 @@ replications or cells add to what is there. ``--write`` renders the page in docs
 """
 
 import argparse
-import datetime
 import json
 import math
-import platform
 import warnings
 import zlib
 from collections import defaultdict
@@ -18,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from itertools import product
 from pathlib import Path
 
@@ -26,6 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy import linalg
 from threadpoolctl import threadpool_limits
+from validity_page import TABLE, by_quantity, with_rates, write_page
 from validity_truths import fold_maps, true_r2, true_squared_correlations
 from validity_verdicts import WORLDS, Planted, is_right, plant
 from validity_worlds import Array, Cell, D, Sample, draw, grid
@@ -46,15 +44,8 @@ from concept_ppl.analyses.canonical import decoded_directions
 from concept_ppl.analyses.linearity_tests import added_term_tests, strongest
 from concept_ppl.analyses.ridge import DecomposedStates, cross_fit, decompose
 
-ROOT = Path(__file__).parents[1]
-COUNTS = ROOT / "benchmarks" / "results" / "validity.jsonl"
-TABLE = ROOT / "docs" / "reference" / "validity.csv"
-PAGE = ROOT / "docs" / "reference" / "validity.md"
+COUNTS = Path(__file__).parent / "results" / "validity.jsonl"
 AT_ONCE = 20
-STANDARD_ERRORS = 3.5
-AXES = {"tails": 0, "errors": 1, "rows": 2, "rank": 3, "R²": 4, "clusters": 5}
-"""Where in the name of a cell each axis of the grid stands."""
-NOMINAL = {"covers": 0.95, "size": 0.05, "right": 1.0}
 
 COLUMNS = ["check", "quantity", "cell", "held", "answered", "asked"]
 
@@ -292,83 +283,9 @@ def counted() -> pd.DataFrame:
     return pd.concat([published, appended]).groupby(COLUMNS[:3], as_index=False).sum()
 
 
-def collected() -> pd.DataFrame:
-    """Return the counts with their rate, and how many standard errors it is off its nominal one."""
-    table = counted()
-    nominal = table["quantity"].str.rpartition(": ")[2].map(NOMINAL)
-    table["rate"] = table["held"] / table["answered"]
-    error = np.sqrt(nominal * (1 - nominal) / table["answered"])
-    table["off"] = ((table["rate"] - nominal) / error).where(error > 0)
-    return table
-
-
-def by_quantity(table: pd.DataFrame) -> pd.DataFrame:
-    """Sum up the cells of each quantity: the average rate, the range, the cells that are off."""
-    everywhere, grouped = (t.groupby("quantity") for t in (table, table[table["answered"] > 0]))
-    return pd.DataFrame(
-        {
-            "average": grouped["rate"].mean(),
-            "lowest": grouped["rate"].min(),
-            "highest": grouped["rate"].max(),
-            "cells": grouped.size(),
-            "off": grouped["off"].agg(lambda off: int((off.abs() > STANDARD_ERRORS).sum())),
-            "declined": 1 - everywhere["answered"].sum() / everywhere["asked"].sum(),
-            "replications": grouped["answered"].median().astype(int),
-        }
-    )
-
-
 def core() -> list[Cell]:
     """A quarter of the grid: both extremes of the noise, two ranks, two sizes of effect."""
     return [c for c in grid() if c.heavy == c.heteroscedastic and c.lost < 2 and c.r2 < 0.99]
-
-
-def write_page(table: pd.DataFrame) -> None:
-    """Write the counts as CSV and their summary as a page, with what they depend on."""
-    TABLE.write_text(table.to_csv(index=False, float_format="%.4f"))
-    COUNTS.unlink(missing_ok=True)  # they are in the table now
-    packages = ("concept-ppl", "numpy", "scipy", "statsmodels")
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
-    today = datetime.datetime.now(datetime.UTC).date()
-    lines = [
-        "# Measured validity",
-        "",
-        "How often intervals of nominally 95% cover and tests of nominally 5% reject a true null, "
-        "over planted",
-        "worlds; made by `make validity`, all counts in [validity.csv](validity.csv). *Off* are "
-        "cells whose rate",
-        f"is more than {STANDARD_ERRORS} Monte-Carlo standard errors from its nominal value, and "
-        "*declined* is the share of",
-        "samples for which a method says that it is not valid.",
-        "",
-        f"{table['cell'].nunique()} of {len(list(grid()))} cells were run, with the replications "
-        "that the last column",
-        f"gives (median over cells). {today}, Python {platform.python_version()}, {versions}; "
-        "seeds 0, 1, … in each cell.",
-        "",
-        *_sections(table),
-    ]
-    PAGE.write_text("\n".join(lines))
-
-
-def _sections(table: pd.DataFrame) -> Iterator[str]:
-    yield "| quantity | average | lowest | highest | cells | off | declined | replications |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for quantity, row in by_quantity(table).iterrows():
-        yield (
-            f"| {quantity} | {row['average']:.3f} | {row['lowest']:.3f} | {row['highest']:.3f} "
-            f"| {row['cells']:.0f} | {row['off']:.0f} | {row['declined']:.0%} "
-            f"| {row['replications']:.0f} |"
-        )
-    for axis, position in AXES.items():
-        values = table.assign(value=table["cell"].str.split("/").str[position])
-        rates = values.pivot_table("rate", "quantity", "value", "mean")
-        yield f"\nAverage rates by {axis}:\n"
-        yield "| quantity | " + " | ".join(rates.columns) + " |"
-        yield "|---" * (1 + len(rates.columns)) + "|"
-        for quantity, row in rates.iterrows():
-            yield f"| {quantity} | " + " | ".join(f"{rate:.3f}" for rate in row) + " |"
-    yield ""
 
 
 def main() -> None:
@@ -383,9 +300,11 @@ def main() -> None:
     options = parser.parse_args()
     cells = [*(core() if options.cells == "core" else grid()), *map(Planted, WORLDS)]
     run(cells, tuple(options.only or (*CHECKS, VERDICTS)), options.replications, options.workers)
-    print(by_quantity(collected()).to_string())
+    table = with_rates(counted())
+    print(by_quantity(table).to_string())
     if options.write:
-        write_page(collected())
+        write_page(table)
+        COUNTS.unlink(missing_ok=True)  # they are in the table now
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from validity import CHECKS, NOMINAL, Case, applies, replicate
+from validity import CHECKS, Case, applies, replicate
+from validity_page import EXPLANATION, NOMINAL, TABLE, quote, with_rates
 from validity_truths import fold_maps, true_r2
 from validity_verdicts import WORLDS, Planted
 from validity_worlds import Cell, D, draw
@@ -49,6 +51,13 @@ def test_intervals_cover_and_tests_keep_their_size(cell):
 def test_planted_worlds_get_their_verdict(world):
     [[right, _, asked]] = replicate(Planted(world), ("verdicts",), range(20))["verdicts"].values()
     assert right >= 0.9 * asked  # at .97 right, 17 of 20 or fewer come with probability .003
+
+
+def test_figures_in_the_explanation_are_those_of_the_counts():
+    text = EXPLANATION.read_text()
+    counts = pd.read_csv(TABLE)[["check", "quantity", "cell", "held", "answered", "asked"]]
+    assert text.count('validity.md "') >= 10
+    assert quote(text, with_rates(counts)) == text
 
 
 def test_the_population_r2_is_that_of_a_million_new_rows():
