@@ -6,8 +6,8 @@ and beside what it cannot see: whether the log-posterior itself can be read, in 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,10 @@ from .figures import forest_plot
 from .goodness import GoodnessOfFit, goodness_of_fit
 from .latex import latex_table
 from .probes import Probe, probe
-from .results import Estimate, Row, result_frame
+from .results import Row, result_frame
 from .ridge import decompose_states
+
+NO_INTERVAL = dict.fromkeys(("std_error", "ci_low", "ci_high", "ci_level", "p_value"), math.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class ConceptRecovery:
             ("accuracy_mean", "bayes", self.bayes_accuracy),
             ("accuracy_difference_mean", "bayes", self.gap),
         ):
-            plain = Estimate(value, *[math.nan] * 5, n=some.n, n_clusters=some.n_clusters)
+            plain = replace(some, estimate=value, **NO_INTERVAL)
             yield Row("concept_recovery", quantity, "concepts", plain, self.layer, control)
 
 
@@ -108,7 +110,7 @@ def concept_recovery(
     log_posteriors: Mapping[str, npt.ArrayLike],
     weights: npt.ArrayLike | None = None,
     *,
-    values: Mapping[str, Sequence[int] | npt.ArrayLike] | None = None,
+    values: Mapping[str, npt.ArrayLike] | None = None,
     layer: str = "",
     n_folds: int = 5,
     seed: int = 0,
@@ -153,7 +155,9 @@ def concept_recovery(
     options = {"layer": layer, "n_folds": n_folds, "seed": seed, "level": level}
     probes = {}
     for name, table in tables.items():
-        rows, labels, mass = _expanded(table, design.weights, values and values[name], name)
+        rows, labels, mass = _expanded(
+            table, design.weights, values[name] if values else None, name
+        )
         probes[name] = probe(
             states.F[rows],
             labels,
