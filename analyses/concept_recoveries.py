@@ -5,9 +5,8 @@ recovery. Here it stands beside the accuracy of the exact posterior, which no cl
 and beside what it cannot see: whether the log-posterior itself can be read, in all directions.
 """
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +17,13 @@ from concept_ppl.errors import InputError
 
 from .canonical import CanonicalCorrelations, correlate
 from .designs import FloatArray, check_contrasts, check_level
+from .exact_fit import exact
 from .figures import forest_plot
 from .goodness import GoodnessOfFit, goodness_of_fit
 from .latex import latex_table
 from .probes import Probe, probe
 from .results import Row, result_frame
 from .ridge import decompose_states
-
-NO_INTERVAL = dict.fromkeys(("std_error", "ci_low", "ci_high", "ci_level", "p_value"), math.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ class ConceptRecovery:
             ("accuracy_mean", "bayes", self.bayes_accuracy),
             ("accuracy_difference_mean", "bayes", self.gap),
         ):
-            plain = replace(some, estimate=value, **NO_INTERVAL)
+            plain = exact(value, some.n)
             yield Row("concept_recovery", quantity, "concepts", plain, self.layer, control)
 
 
