@@ -184,7 +184,7 @@ def _map(
     up, right = settings
     for y, x, value in zip(own[knobs[0]], own[knobs[1]], own["estimate"], strict=True):
         j, i = up.index(y), right.index(x)
-        depth = DARKEST * float(np.clip(value / most, 0.0, 1.0))
+        depth = DARKEST * float(np.clip(np.nan_to_num(value / most), 0.0, 1.0))
         shade = to_rgba(MODEL, round(depth, 3))
         axes.add_patch(Rectangle((i - 0.47, j - 0.47), 0.94, 0.94, facecolor=shade, linewidth=0))
         axes.text(i, j, _short(value), ha="center", va="center", fontsize=SMALL, color=INK)
