@@ -37,9 +37,8 @@ def families_plan(extent: Extent) -> list[Cell]:
 
 
 def _training(architecture: str, extent: Extent) -> Training:
-    if architecture == "mlp":
-        return Training("mlp", 64, 1, STATES - 1, 2e-2, 1e-6, extent.steps)
-    return Training(architecture, 32, 2, STATES - 1, 2e-2, 1e-6, -(-extent.steps // 2))
+    width, depth = {"mlp": (64, 1), "mamba": (32, 1)}.get(architecture, (32, 2))
+    return Training(architecture, width, depth, STATES - 1, 2e-2, 1e-6, extent.steps)
 
 
 FAMILIES = LaboratoryStudy("families", families_plan, families_report)

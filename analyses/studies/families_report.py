@@ -60,8 +60,9 @@ WORLD_TEXT = (
     "them; the next token names the last state (y = c), and f is as wide as the log-odds have "
     "columns, two. The world is one, so that here the intervals are over {seeds} networks of each "
     "architecture, that differ in their first weights, and speak of this world alone. The "
-    "transformers and Mamba are the decoders of the transformers library, of width 32 with two "
-    "blocks, from random weights; a linear map stands between the final norm and the unembedding."
+    "transformers and Mamba are the decoders of the transformers library, from random weights, of "
+    "width 32 with two blocks, Mamba with one; a linear map stands between the final norm and the "
+    "unembedding."
 )
 
 

@@ -37,7 +37,7 @@ class Extent:
         How many random worlds, and how many networks in each that the bars rest on; by default 5
         and 3, with ``full`` 12 and 5.
     most_steps
-        Steps of training at most; by default 800, with ``full`` 3000.
+        Steps of training at most; by default 500, with ``full`` 3000.
     """
 
     full: bool = False
@@ -61,7 +61,7 @@ class Extent:
     @property
     def steps(self) -> int:
         """Steps of training at most."""
-        return self.most_steps or (3000 if self.full else 800)
+        return self.most_steps or (3000 if self.full else 500)
 
 
 Plan = Callable[[Extent], list[Cell]]

@@ -19,6 +19,7 @@ TOPICS, TOKENS, LENGTH = 4, 5, 4
 RANK = TOPICS - 1
 CONTROL_INFORMATIVENESS = 0.5
 NOISY, COPY = 0.3, 1.0
+CONTROLS = (NOISY, COPY)
 PROCESS = -1.0
 """Stands for a next token that is one more token of the process, in place of a determinism."""
 
@@ -53,7 +54,7 @@ def _trained(extent: Extent) -> list[Cell]:
         _on_topics(d, i, RANK, number, seed, extent)
         for d, i, number in product(determinism, informativeness, extent.world_numbers)
         for seed in extent.seed_numbers
-        if seed == 0 or extent.full or (d in {NOISY, COPY} and i == CONTROL_INFORMATIVENESS)
+        if seed == 0 or extent.full or (d in CONTROLS and i == CONTROL_INFORMATIVENESS)
     ]
 
 
@@ -61,7 +62,7 @@ def _wide(extent: Extent) -> list[Cell]:
     widths = FULL_WIDTHS if extent.full else WIDTHS
     return [
         _on_topics(d, CONTROL_INFORMATIVENESS, width, number, 0, extent)
-        for width, d, number in product(widths, DETERMINISM, extent.world_numbers)
+        for width, d, number in product(widths, CONTROLS, extent.world_numbers)
         if width != RANK
     ]
 
@@ -71,13 +72,13 @@ def _not_additive(extent: Extent) -> list[Cell]:
     for number, seed in product(
         extent.world_numbers, extent.seed_numbers if extent.full else range(1)
     ):
-        for d in (NOISY, COPY, PROCESS):
+        for d in (*CONTROLS, PROCESS):
             told = {"y_determinism": None if d == PROCESS else d, "seed": number}
             world = World(MOVING, {"states": 3, "vocabulary": TOKENS, **told}, LENGTH)
             width = TOKENS - 1 if d == PROCESS else 2
             knobs = _knobs(MOVING, d, 0.8, width, number)
             cells.append(cell(world, knobs, training=_training(width, extent), seed=seed))
-        for d in (NOISY, COPY):
+        for d in CONTROLS if extent.full else (COPY,):
             shape = {"cardinalities": [2, 2], "vocabulary": TOKENS, "x_informativeness": 0.8}
             parameters = {**shape, "y_determinism": d, "seed": number}
             world = World(MARGINAL, parameters, LENGTH, CONCEPTS)

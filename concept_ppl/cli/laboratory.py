@@ -30,7 +30,7 @@ Seeds = Annotated[
     int | None, typer.Option(min=1, help="Networks a world. Default: the study's own.")
 ]
 Steps = Annotated[
-    int | None, typer.Option(min=1, help="Steps of training at most. Default: 800, --full 3000.")
+    int | None, typer.Option(min=1, help="Steps of training at most. Default: 500, --full 3000.")
 ]
 Level = Annotated[float, typer.Option(help="Level of the intervals.")]
 
