@@ -3,10 +3,13 @@
 from .bootstrap import ClusterBootstrap, cluster_bootstrap
 from .calibration import Calibration
 from .canonical import CanonicalCorrelations, canonical_correlations
+from .concept_recoveries import ConceptRecovery, concept_recovery
 from .contrast_regressions import ContrastTable, ContrastTables, contrast_tables
 from .controls import ControlComparison, ControlFit, compare_controls, shuffled
 from .diversity import Diversity, diversity_condition
 from .equivalence_claims import Equivalence, equivalence
+from .error_budgets import ErrorBudget, Gap, error_budget
+from .exact_fit import PopulationFit, independent_contrasts, population_fit
 from .goodness import GoodnessOfFit, decoded_contrasts, goodness_of_fit
 from .hierarchical import HierarchicalBootstrap, hierarchical_bootstrap
 from .hypotheses import HypothesisTest
@@ -32,6 +35,7 @@ __all__ = [
     "CanonicalCorrelations",
     "CanonicalTests",
     "ClusterBootstrap",
+    "ConceptRecovery",
     "ContrastTable",
     "ContrastTables",
     "ControlComparison",
@@ -40,7 +44,9 @@ __all__ = [
     "DecomposedStates",
     "Diversity",
     "Equivalence",
+    "ErrorBudget",
     "Estimate",
+    "Gap",
     "GoodnessOfFit",
     "HierarchicalBootstrap",
     "HypothesisTest",
@@ -49,6 +55,7 @@ __all__ = [
     "LayerFit",
     "LinearMap",
     "Linearity",
+    "PopulationFit",
     "PosteriorForm",
     "Probe",
     "RankTests",
@@ -59,20 +66,24 @@ __all__ = [
     "canonical_tests",
     "cluster_bootstrap",
     "compare_controls",
+    "concept_recovery",
     "contrast_tables",
     "cross_model",
     "decoded_contrasts",
     "decompose_states",
     "diversity_condition",
     "equivalence",
+    "error_budget",
     "goodness_of_fit",
     "hierarchical_bootstrap",
     "holm",
+    "independent_contrasts",
     "invertibility",
     "latex_table",
     "layer_curve",
     "linear_map",
     "linearity",
+    "population_fit",
     "posterior_form",
     "probe",
     "rank_tests",

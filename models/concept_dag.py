@@ -85,7 +85,7 @@ def build(
             f"{seed!r}."
         )
     rng = np.random.default_rng(seed)
-    parents = _random_graph(len(sizes), expected_degree, rng)
+    parents = random_graph(len(sizes), expected_degree, rng)
     read = _token_parents(token_parents, len(sizes), rng)
     priors = [
         _dirichlet(f"c_{i}", [sizes[j] for j in parents[i]], size, CONCEPT_CONCENTRATION, rng)
@@ -115,7 +115,7 @@ def _pick(logits: Tensor, values: Sequence[Tensor]) -> Tensor:
     return Vindex(logits)[tuple(values)] if values else logits
 
 
-def _random_graph(n: int, expected_degree: float, rng: np.random.Generator) -> list[Parents]:
+def random_graph(n: int, expected_degree: float, rng: np.random.Generator) -> list[Parents]:
     """Return each concept's parents; every pair is an edge with the same probability."""
     is_edge = rng.random((n, n)) * max(n - 1, 1) < expected_degree
     return [tuple(int(j) for j in np.flatnonzero(is_edge[i, :i])) for i in range(n)]

@@ -55,14 +55,14 @@ def find_anatomy(model: Any, name: str) -> Anatomy:
     return Anatomy(
         decoder=decoder,
         token_embedding=model.get_input_embeddings(),
-        blocks=_find_blocks(decoder, int(config.num_hidden_layers), name),
+        blocks=find_blocks(decoder, int(config.num_hidden_layers), name),
         unembedding=unembedding,
         width=int(config.hidden_size),
         max_tokens=getattr(config, "max_position_embeddings", None),
     )
 
 
-def _find_blocks(decoder: nn.Module, n_blocks: int, name: str) -> tuple[nn.Module, ...]:
+def find_blocks(decoder: nn.Module, n_blocks: int, name: str) -> tuple[nn.Module, ...]:
     """Return the outermost list of ``n_blocks`` modules; lists of experts or heads lie deeper."""
     lists = {
         path: module

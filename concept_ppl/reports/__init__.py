@@ -8,6 +8,7 @@ from .figures import (
     power_profile,
 )
 from .formatting import interval, number, p_value
+from .grids import Layer, Panel, knob_curves, regime_maps
 from .manifest import build_manifest
 from .page import write_report
 from .parts import Figure, KeyFigure, Report, Section, Table, Tone, Verdict
@@ -17,6 +18,8 @@ __all__ = [
     "RESULT_COLUMNS",
     "Figure",
     "KeyFigure",
+    "Layer",
+    "Panel",
     "Report",
     "Section",
     "Table",
@@ -27,10 +30,12 @@ __all__ = [
     "control_forest",
     "decoded_scatter",
     "interval",
+    "knob_curves",
     "layer_curve",
     "number",
     "p_value",
     "power_profile",
+    "regime_maps",
     "tidy_results",
     "write_report",
 ]

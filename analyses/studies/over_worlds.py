@@ -1,0 +1,127 @@
+"""From cells to estimates: worlds are the units of replication, then the seeds of training in them.
+
+Contexts are enumerated, so that a cell's population numbers have no error of their own. What was
+drawn at random is the world and the first weights of the network; intervals are over these.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from concept_ppl.analyses import RESULT_COLUMNS, Estimate, hierarchical_bootstrap
+from concept_ppl.analyses.exact_fit import exact
+
+WORLD, SEED = "world", "seed"
+N_REPLICATES = 999
+
+
+def cell_frame(cells: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a row a cell: its knobs and seed, whether it was trained, and its answers."""
+    rows = []
+    for cell in cells:
+        answers = {
+            key: value
+            for key, value in cell.items()
+            if key not in {"knobs", "world", "training", "seed", "recovery", "revision"}
+        }
+        training = cell["training"] or {}
+        rows.append(
+            {
+                **cell["knobs"],
+                SEED: cell["seed"],
+                "trained": bool(training),
+                "architecture": training.get("architecture", ""),
+                **answers,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def pooled(
+    frame: pd.DataFrame, quantity: str, level: float, units: Sequence[str] = (WORLD, SEED)
+) -> Estimate:
+    """Mean over worlds of means over seeds, with Student's interval over worlds.
+
+    Resampled as nested, see :func:`~concept_ppl.analyses.hierarchical_bootstrap`; without an
+    interval where there are fewer than five worlds, and NaN where no cell has a value. Cells
+    without a value are left out and not counted.
+    """
+    own = frame[frame[quantity].notna()] if quantity in frame.columns else frame.iloc[:0]
+    if own.empty:
+        return replace(exact(math.nan, 0), ci_level=level)
+    found = hierarchical_bootstrap(
+        own[quantity].to_numpy(np.float64),
+        {unit: own[unit].to_numpy() for unit in units},
+        n_replicates=N_REPLICATES,
+        level=level,
+        quantity=quantity,
+    )
+    return found.value
+
+
+def groups(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Yield the cells of each setting of some knobs, as they first appear, with the setting."""
+    for values, group in frame.groupby(list(by), sort=False, dropna=False):
+        assert isinstance(values, tuple)
+        yield dict(zip(by, values, strict=True)), group
+
+
+def pooled_rows(
+    frame: pd.DataFrame,
+    quantities: Iterable[str],
+    by: Sequence[str],
+    level: float,
+    *,
+    study: str,
+    units: Sequence[str] = (WORLD, SEED),
+) -> pd.DataFrame:
+    """Return tidy results, a row for each quantity in each group; ``term`` names the group.
+
+    The columns named in ``by`` stand beside the tidy ones, for figures; see `tidy`.
+    """
+    rows = []
+    for knobs, group in groups(frame, by):
+        for quantity in quantities:
+            value = pooled(group, quantity, level, units)
+            if math.isnan(value.estimate):
+                continue
+            rows.append(_row(study, quantity, term_of(knobs), value) | knobs)
+    return pd.DataFrame(rows)
+
+
+def row(study: str, quantity: str, term: str, value: Estimate) -> pd.DataFrame:
+    """Return one estimate as a tidy table."""
+    return pd.DataFrame([_row(study, quantity, term, value)])
+
+
+def tidy(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the tidy columns of all rows, infinite ends left out."""
+    whole = pd.concat([frame[list(RESULT_COLUMNS)] for frame in frames if len(frame)])
+    return whole.replace([np.inf, -np.inf], np.nan).reset_index(drop=True)
+
+
+def term_of(knobs: Mapping[str, Any]) -> str:
+    """Name a group by its knobs: ``y_determinism=0.5, x_informativeness=0.25``."""
+    return ", ".join(f"{name}={value}" for name, value in knobs.items())
+
+
+def _row(study: str, quantity: str, term: str, value: Estimate) -> dict[str, Any]:
+    return {
+        "analysis": study,
+        "quantity": quantity,
+        "term": term,
+        "layer": "",
+        "control": "",
+        "estimate": value.estimate,
+        "std_error": value.std_error,
+        "ci_low": value.ci_low,
+        "ci_high": value.ci_high,
+        "ci_level": value.ci_level,
+        "p_value": value.p_value,
+        "n": value.n,
+        "n_clusters": value.n_clusters,
+    }

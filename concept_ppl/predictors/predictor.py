@@ -1,0 +1,216 @@
+"""A next-token predictor p(y|x) ∝ exp f(x)·g(y), whose f and g are read as a pretrained model's.
+
+Sites have the names of `concept_ppl.bridge`: ``embedding``, ``resid.<L>``, ``final_norm`` (what the
+unembedding turns into logits: f itself) and the bags ``embedding.sum`` and ``embedding.mean``.
+Contexts are read at their last token. To read every position, give each prefix as a context: what
+stands right of a token never changes a causal model's state.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from concept_ppl.bridge.sites import (
+    EMBEDDING_MEAN,
+    EMBEDDING_SUM,
+    FINAL_NORM,
+    POOLED_SITES,
+    resolve_sites,
+    sites_of,
+)
+from concept_ppl.contexts import UNOBSERVED, Contexts, as_contexts
+from concept_ppl.errors import InputError
+
+from .causal_decoder import FAMILIES, CausalDecoder
+from .embedding_mlp import EmbeddingMLP
+from .examples import Examples, FloatArray
+
+MLP = "mlp"
+ARCHITECTURES = (MLP, *FAMILIES)
+READ_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorConfig:
+    """What a predictor is made of.
+
+    Attributes
+    ----------
+    architecture
+        ``mlp``, the paper's, or a family of transformers: ``gpt_neox`` (Pythia's), ``llama``,
+        ``qwen2``, ``deepseek_v3``, ``gpt2``, and ``mamba``, which has no attention.
+    width
+        Of embeddings, hidden layers and blocks.
+    depth
+        Number of hidden layers or blocks.
+    representation
+        Width d of f(x) and g(y); by default ``width``.
+    """
+
+    architecture: str = MLP
+    width: int = 64
+    depth: int = 2
+    representation: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        if self.architecture not in ARCHITECTURES:
+            raise InputError(
+                f"architecture '{self.architecture}' is unknown; choose one of "
+                f"{', '.join(ARCHITECTURES)}."
+            )
+        smallest = min(self.width, self.depth, self.representation or 1)
+        if smallest < 1 or self.representation == 0:
+            raise InputError(
+                f"width, depth and representation must be at least 1, not {self.width}, "
+                f"{self.depth} and {self.representation}."
+            )
+        if self.architecture != MLP and self.width % 16:
+            raise InputError(
+                f"width is {self.width}; give {self.architecture} a multiple of 16, the width of "
+                "an attention head."
+            )
+
+    @property
+    def d(self) -> int:
+        """Width of f(x) and g(y)."""
+        return self.representation or self.width
+
+
+class Network(nn.Module):
+    """f and g in one module: what training changes."""
+
+    def __init__(self, config: PredictorConfig, examples: Examples) -> None:
+        super().__init__()
+        shape = (examples.vocabulary, max(examples.contexts.longest, 1), config.width, config.depth)
+        self.body: EmbeddingMLP | CausalDecoder = (
+            EmbeddingMLP(*shape, config.d)
+            if config.architecture == MLP
+            else CausalDecoder(config.architecture, *shape, config.representation)
+        )
+        self.unembedding = nn.Linear(config.d, examples.n_next, bias=False)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return log p(y | x), shape (n, n_next)."""
+        logits = self.unembedding(self.body(tokens, lengths))
+        return nn.functional.log_softmax(logits, dim=1)
+
+
+def make_network(config: PredictorConfig, examples: Examples, seed: int) -> Network:
+    """Draw a network's first weights, leaving torch's own random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Network(config, examples)
+
+
+def as_batch(contexts: Contexts) -> tuple[Tensor, Tensor]:
+    """Right-padded tokens (n, longest), 0 behind each end, and lengths (n)."""
+    tokens = torch.from_numpy(np.array(contexts.padded()))
+    return tokens.masked_fill(tokens == UNOBSERVED, 0), torch.from_numpy(contexts.lengths)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A network with the record of its training.
+
+    Attributes
+    ----------
+    config, seed
+        What it is made of, and the seed of its weights and of its training.
+    kl
+        Σ p(x) KL(p(y|x) ‖ q(y|x)) to the Bayes predictive, nats: the predictor gap.
+    steps, seconds
+        Of training, 0 where there was none; seconds of earlier starts are counted.
+    history
+        (step, KL) at each look, the first before any step.
+    reached
+        Whether KL came down to what was asked for; false where there was no training.
+    """
+
+    config: PredictorConfig
+    seed: int
+    kl: float
+    steps: int
+    seconds: float
+    history: tuple[tuple[int, float], ...]
+    reached: bool
+    network: Network = field(repr=False)
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of hidden layers or blocks."""
+        return self.network.body.n_blocks
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Every site, in the order in which they are computed, controls last."""
+        return sites_of(self.n_blocks)
+
+    @property
+    def unembedding(self) -> FloatArray:
+        """g(y), shape (n_next, d)."""
+        return np.asarray(self.network.unembedding.weight.detach().double().numpy())
+
+    def states(
+        self,
+        contexts: Contexts | Iterable[Sequence[int]],
+        site: str = FINAL_NORM,
+    ) -> FloatArray:
+        """Return the states (n_contexts, width of the site) of contexts at their last tokens.
+
+        Raises
+        ------
+        InputError
+            If the site is unknown, or a context is longer than any in training or holds a token
+            that none could hold.
+        """
+        (site,) = resolve_sites(self, site)
+        read = self._bag if site in POOLED_SITES else self._hidden
+        return self._by_chunk(contexts, lambda *batch: read(site, *batch))
+
+    def log_predictive(self, contexts: Contexts | Iterable[Sequence[int]]) -> FloatArray:
+        """Return log q(y | x) in nats, shape (n_contexts, n_next)."""
+        return self._by_chunk(contexts, self.network)
+
+    def _hidden(self, site: str, tokens: Tensor, lengths: Tensor) -> Tensor:
+        return self.network.body.read(tokens, lengths, {site})[site]
+
+    def _bag(self, site: str, tokens: Tensor, lengths: Tensor) -> Tensor:
+        own = torch.arange(tokens.shape[1]) < lengths[:, None]
+        embeddings = self.network.body.token_embedding(tokens) * own[..., None]
+        total: Tensor = embeddings.sum(dim=1)
+        assert site in (EMBEDDING_SUM, EMBEDDING_MEAN)
+        return total if site == EMBEDDING_SUM else total / lengths.clamp_min(1)[:, None]
+
+    @torch.no_grad()
+    def _by_chunk(
+        self,
+        contexts: Contexts | Iterable[Sequence[int]],
+        answer: Callable[[Tensor, Tensor], Tensor],
+    ) -> FloatArray:
+        batch = as_contexts(contexts)
+        self._require_readable(batch)
+        chunks = [
+            answer(*as_batch(batch.slice(start, min(start + READ_AT_ONCE, len(batch)))))
+            for start in range(0, len(batch), READ_AT_ONCE)
+        ]
+        return np.asarray(torch.cat(chunks).double().numpy())
+
+    def _require_readable(self, contexts: Contexts) -> None:
+        body, tokens = self.network.body, contexts.tokens
+        if contexts.longest > body.n_positions:
+            row = int(contexts.lengths.argmax())
+            raise InputError(
+                f"row {row} has {contexts.longest} tokens; this predictor was made for contexts of "
+                f"at most {body.n_positions}."
+            )
+        wrong = np.flatnonzero((tokens < 0) | (tokens >= body.vocabulary))
+        if len(wrong) or len(contexts) == 0:
+            found = f"token {tokens[wrong[0]]}" if len(wrong) else "no context"
+            raise InputError(
+                f"{found} was given; this predictor reads tokens 0 to {body.vocabulary - 1}, all "
+                "observed."
+            )

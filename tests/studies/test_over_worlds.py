@@ -1,0 +1,69 @@
+"""Worlds are the unit: more seeds in a world narrow nothing that worlds do not share."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from concept_ppl.analyses import RESULT_COLUMNS
+from concept_ppl.analyses.studies.over_worlds import (
+    cell_frame,
+    pooled,
+    pooled_rows,
+    row,
+    tidy,
+)
+
+
+def frame(n_worlds=6, n_seeds=4, seed=0):
+    rng = np.random.default_rng(seed)
+    world, number = np.divmod(np.arange(n_worlds * n_seeds), n_seeds)
+    value = rng.normal(size=n_worlds)[world]
+    return pd.DataFrame({"world": world, "seed": number, "value": value, "knob": 1.0})
+
+
+def test_seeds_that_agree_within_worlds_leave_the_interval_of_worlds():
+    one, many = (pooled(frame(n_seeds=n), "value", 0.95) for n in (1, 8))
+    np.testing.assert_allclose(one.estimate, many.estimate)
+    width = [value.ci_high - value.ci_low for value in (one, many)]
+    np.testing.assert_allclose(width[0], width[1], rtol=0.1)
+    plain = frame(n_seeds=1)["value"]
+    standard_error = plain.std(ddof=1) / math.sqrt(len(plain))
+    np.testing.assert_allclose(one.std_error, standard_error, rtol=0.1)
+
+
+def test_a_world_with_more_seeds_does_not_count_more():
+    cells = frame(n_seeds=2)
+    uneven = pd.concat([cells, cells[cells["world"] == 0].assign(seed=lambda f: f["seed"] + 9)])
+    np.testing.assert_allclose(
+        pooled(uneven, "value", 0.95).estimate, pooled(cells, "value", 0.95).estimate
+    )
+
+
+def test_cells_without_a_value_are_not_counted():
+    cells = frame().assign(value=lambda f: f["value"].where(f["world"] > 0))
+    assert pooled(cells, "value", 0.95).n_clusters == 5
+    assert math.isnan(pooled(cells, "absent", 0.95).estimate)
+    assert math.isnan(pooled(frame(n_worlds=3), "value", 0.95).ci_low)
+
+
+def test_rows_are_tidy_and_name_their_group():
+    cells = pd.concat([frame(), frame(seed=1).assign(knob=2.0)])
+    rows = pooled_rows(cells, ["value", "absent"], ["knob"], 0.9, study="theory")
+    assert list(rows["term"]) == ["knob=1.0", "knob=2.0"]
+    whole = tidy([rows, row("theory", "value", "all", pooled(cells, "value", 0.9))])
+    assert list(whole.columns) == list(RESULT_COLUMNS)
+    assert len(whole) == 3
+
+
+def test_a_cell_becomes_a_row_of_its_knobs_and_answers():
+    training = {"architecture": "mlp", "width": 64}
+    cells = [
+        {"knobs": {"density": 2.0, "world": 1}, "world": {}, "training": training, "seed": 3}
+        | {"recovery": True, "revision": 1, "kl": 0.5},
+        {"knobs": {"density": 1.0, "world": 0}, "world": {}, "training": None, "seed": 0}
+        | {"recovery": False, "revision": 1, "gap": 0.1},
+    ]
+    rows = cell_frame(cells)
+    assert list(rows["trained"]) == [True, False]
+    assert rows.loc[0, ["density", "world", "seed", "kl"]].tolist() == [2.0, 1, 3, 0.5]
