@@ -65,7 +65,7 @@ def tokenize(
         If a row is no text, or has no tokens and there is no prefix.
     """
     _check_texts(texts)
-    if leading_space and _space_changes_the_first_word(tokenizer):
+    if leading_space and marks_word_starts(tokenizer):
         texts = [f" {text}" if text and not text[0].isspace() else text for text in texts]
     if not texts:
         return []
@@ -104,7 +104,8 @@ def _check_texts(texts: Sequence[str]) -> None:
             )
 
 
-def _space_changes_the_first_word(tokenizer: Any) -> bool:
+def marks_word_starts(tokenizer: Any) -> bool:
+    """Say whether a space before the first word changes its tokens, and is not put there anyway."""
     return _first_token_marks_a_word(tokenizer, " a") and not _first_token_marks_a_word(
         tokenizer, "a"
     )
