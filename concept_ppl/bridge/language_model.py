@@ -76,7 +76,9 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where token ids go in."""
-        return next(self.anatomy.token_embedding.parameters()).device
+        device = next(self.anatomy.token_embedding.parameters()).device
+        # What accelerate keeps elsewhere is a stand-in; it moves the ids itself.
+        return torch.device("cpu") if device.type == "meta" else device
 
     @property
     def dtype(self) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""What does a language model make of single words? Their states, their tokens, and what was left out.
+"""What does a language model make of single words? Their states and tokens, and what is left out.
 
 A word is read behind the model's neutral first token and, by default, with the space that stands
 before it in running text. Without the first token a word of one token would sit at position 0,
@@ -134,8 +134,8 @@ def read_words(
     if words and not kept:
         word, reason = next(iter(skipped.items()))
         raise InputError(
-            f"None of {len(words)} words can be read by {language_model.name}; the first, {word!r}, "
-            f"has {reason}."
+            f"None of {len(words)} words can be read by {language_model.name}; the first, "
+            f"{word!r}, has {reason}."
         )
     texts = [words[index] for index in kept]
     states = extract(
