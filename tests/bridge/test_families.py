@@ -1,4 +1,4 @@
-"""Every family of models is read where its own hidden states say, tied or not, with BOS or without."""
+"""Every family is read where its own hidden states say, tied or not, with BOS or without."""
 
 from importlib.util import find_spec
 
@@ -15,7 +15,14 @@ from concept_ppl.bridge import (
     wrap_language_model,
 )
 
-from .conftest import N_VOCABULARY, TEXTS, small_model, word_tokenizer
+from .conftest import (
+    FAMILIES,
+    N_VOCABULARY,
+    TEXTS,
+    names_of_hidden_states,
+    small_model,
+    word_tokenizer,
+)
 
 REQUIRED = {"gpt_neox", "llama", "qwen2", "deepseek_v3", "gpt2", "gemma3", "mamba"}
 TOLERANCE = 1e-5  # relative to the largest number of a state
@@ -42,13 +49,14 @@ def test_every_token_is_read_at_every_site(family: str, tied: bool, bos: bool) -
         ids = language_model.tokenizer(text, add_special_tokens=False)["input_ids"]
         output = model(torch.tensor([[*prefix, *ids]]), output_hidden_states=True, use_cache=False)
         own = slice(states.offsets[row], states.offsets[row + 1])
-        names = ["embedding", *(f"resid.{n}" for n in range(1, language_model.n_blocks))]
-        for site, hidden in zip([*names, "final_norm"], output.hidden_states, strict=True):
+        names = names_of_hidden_states(language_model)
+        for site, hidden in zip(names, output.hidden_states, strict=True):
             assert same(states[site][own], hidden[0, len(prefix) :].numpy()), (site, text)
             assert same(last[site][row], hidden[0, -1].numpy()), (site, text)
         final = torch.from_numpy(states["final_norm"][own])
         logits = logits_from_final_norm(language_model, final)
-        assert same(logits.numpy(), output.logits[0, len(prefix) :].numpy()), text
+        # Gemma 2 caps its logits here at a hundredth of their size, and the error stays.
+        assert same(logits.numpy(), output.logits[0, len(prefix) :].numpy(), 1e-4), text
 
 
 @torch.inference_mode()
@@ -63,8 +71,6 @@ def test_a_state_times_an_unembedding_row_is_a_logit(family: str) -> None:
 
 
 def test_every_family_that_is_promised_is_tested() -> None:
-    from .conftest import FAMILIES
-
     assert set(FAMILIES) >= REQUIRED
 
 
