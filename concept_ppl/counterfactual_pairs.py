@@ -1,8 +1,9 @@
 """Which word pairs stand for which concept: a folder of lists, or one table, read as they are.
 
-A folder holds one tab-separated file a concept, named ``[first - second].txt``, two words a line: the
-form of Park et al. 2024, https://arxiv.org/abs/2311.03658. Lines are split at tabs and nowhere else,
-so that an entry may hold spaces and slashes. A table is a CSV with columns ``concept, first, second``.
+A folder holds one tab-separated file a concept, named ``[first - second].txt``, two words a
+line: the form of Park et al. 2024, https://arxiv.org/abs/2311.03658. Lines are split at tabs and
+nowhere else, so that an entry may hold spaces and slashes. A table is a CSV with columns
+``concept, first, second``.
 """
 
 from collections.abc import Iterable, Iterator
