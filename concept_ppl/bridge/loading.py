@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from concept_ppl.errors import InputError, LanguageModelError
 
-from .gguf_cache import dequantised, digest_of_file
+from .gguf_cache import dequantised, digest_of_file, require_complete
 from .language_model import LanguageModel, wrap_language_model
 from .layer_checks import check_layers
 from .shipped_weights import SHIPPED_WEIGHTS, find_shipped_weights
@@ -181,12 +181,7 @@ def _trained(
         trust_remote_code=trust_remote_code,
         output_loading_info=True,
     )
-    absent = sorted({*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])})
-    if absent:
-        raise LanguageModelError(
-            f"{name}: the weights lack {len(absent)} of the model's tensors, {absent[0]} among "
-            "them, so it would run on random numbers; get the complete weights."
-        )
+    require_complete(name, found)
     return model
 
 

@@ -22,6 +22,7 @@ from concept_ppl.bridge.tokenization import neutral_prefix, tokenize
 from concept_ppl.errors import InputError, LanguageModelError
 
 from .conftest import TEXTS, small_model, word_tokenizer
+from .gguf_files import small_qwen2, write_gguf
 
 
 @pytest.fixture
@@ -237,6 +238,33 @@ def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"not a model")
     with pytest.raises(LanguageModelError, match="cannot be read as a GGUF file"):
         load_language_model(str(path))
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_gguf_file_is_the_model_that_it_was_made_of_and_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, path = small_qwen2(), tmp_path / "small.gguf"
+    write_gguf(model, path)
+    first = load_language_model(str(path))
+    expected = model.state_dict()
+    assert first.model.state_dict().keys() == expected.keys()
+    for name, tensor in first.model.state_dict().items():
+        assert torch.equal(tensor, expected[name])
+    assert first.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert first.tokenizer.tokenize(" the cat") == ["Ġthe", "Ġ", "c", "a", "t"]
+    monkeypatch.setattr("concept_ppl.bridge.gguf_cache._write", None)  # no second time
+    assert_equal_weights(load_language_model(str(path)), first)
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_gguf_file_without_a_tensor_is_refused(tmp_path: Path) -> None:
+    write_gguf(
+        small_qwen2(), tmp_path / "small.gguf", leave_out="model.layers.1.mlp.up_proj.weight"
+    )
+    with pytest.raises(LanguageModelError, match=r"lack 1 .* model\.layers\.1\.mlp\.up_proj"):
+        load_language_model(str(tmp_path / "small.gguf"))
     assert not (tmp_path / "cache").exists()
 
 
