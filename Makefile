@@ -25,10 +25,11 @@ check: .venv/installed  ## formatter, linter, type checker and the fast tests
 	@$(BIN)/mypy -p concept_ppl -p concept_ppl.models -p concept_ppl.analyses
 	@$(PYTEST) -q -m "not slow and not smollm2 and not cuda"
 
-bench: .venv/installed .venv/peers  ## speed and memory against peers, as ratios in one run
+bench: .venv/installed .venv/peers .venv/smollm2  ## speed and memory against peers, as ratios in one run
 	@$(BIN)/python benchmarks/posterior.py
 	@$(BIN)/python benchmarks/linear_map.py
 	@$(BIN)/python benchmarks/bootstrap.py
+	@$(BIN)/python benchmarks/extraction.py
 
 validity: .venv/installed  ## size and coverage of the analyses on planted worlds; takes a night, goes on where it stopped
 	@$(BIN)/python benchmarks/validity.py --write
