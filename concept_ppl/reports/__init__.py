@@ -8,6 +8,7 @@ from .figures import (
     power_profile,
 )
 from .formatting import interval, number, p_value
+from .heat_map import heat_map
 from .manifest import build_manifest
 from .page import write_report
 from .parts import Figure, KeyFigure, Report, Section, Table, Tone, Verdict
@@ -26,6 +27,7 @@ __all__ = [
     "canonical_bars",
     "control_forest",
     "decoded_scatter",
+    "heat_map",
     "interval",
     "layer_curve",
     "number",
