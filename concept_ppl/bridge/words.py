@@ -8,6 +8,7 @@ but the number of tokens.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from concept_ppl.errors import InputError
 
 from .extraction import extract
 from .language_model import LanguageModel
+from .shards import StateType
 from .states import SINK_FACTOR, States
 from .tokenization import marks_word_starts, tokenize
 
@@ -86,6 +88,9 @@ def read_words(
     leading_space: bool = True,
     bos: bool = True,
     one_token_only: bool = False,
+    folder: str | Path | None = None,
+    dtype: StateType = "float32",
+    force: bool = False,
     batch_tokens: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> WordStates:
@@ -106,7 +111,7 @@ def read_words(
         Put the model's neutral first token before each word.
     one_token_only
         Leave out words of several tokens.
-    batch_tokens, progress
+    folder, dtype, force, batch_tokens, progress
         As `extract` takes them.
 
     Returns
@@ -142,6 +147,9 @@ def read_words(
         language_model,
         texts,
         sites=sites,
+        folder=folder,
+        dtype=dtype,
+        force=force,
         batch_tokens=batch_tokens,
         bos=bos,
         leading_space=leading_space,

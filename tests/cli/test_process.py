@@ -16,6 +16,7 @@ from .conftest import WORLD
 
 COMMAND = str(Path(sys.executable).with_name("concept-ppl"))
 COMMANDS = ["", "models", "simulate", "posterior", "extract", "analyse", "study", "study language"]
+COMMANDS += ["study labelled"]
 ENDLESS = """
 import time
 
