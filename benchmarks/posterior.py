@@ -300,7 +300,7 @@ def measured(settings: Settings, names: list[str]) -> Iterator[tuple[str, Row]]:
     """Yield each row once it was measured; a peer that is not installed makes an empty one."""
     for name in names:
         try:
-            yield name, in_own_process(name, settings)
+            yield name, in_own_process(ROWS[name], settings)
         except ModuleNotFoundError as missing:
             note = f"{missing.name} is not installed; run `make bench`"
             yield name, Row(name, str(missing.name), None, "", 0, True, note)
@@ -329,20 +329,20 @@ def processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def in_own_process(name: str, settings: Settings) -> Row:
+def in_own_process(row: Callable[[Settings], Row], settings: Settings) -> Row:
     """Measure a row in a fresh process, so that it does not depend on the rows above it.
 
     What ran before changes when glibc gives memory back, and with it the time of large tables.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_measure, name, settings).result()
+        return pool.submit(_measure, row, settings).result()
 
 
-def _measure(name: str, settings: Settings) -> Row:
+def _measure(row: Callable[[Settings], Row], settings: Settings) -> Row:
     torch.set_num_threads(1)
     if settings.keep_memory:
         keep_freed_memory()
-    return ROWS[name](settings)
+    return row(settings)
 
 
 def keep_freed_memory() -> None:

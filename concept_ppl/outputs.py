@@ -3,12 +3,13 @@
 import errno
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from concept_ppl.errors import InputError
+from concept_ppl.errors import ConceptPPLError, InputError
 
 DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
@@ -69,6 +70,42 @@ def new_folder(
         _put_in_place(temporary, target)
 
 
+@contextmanager
+def resumable_folder(
+    path: str | Path, *, force: bool = False, known_by: Collection[str] = ()
+) -> Iterator[Path]:
+    """Yield ``.<name>.partial`` beside the folder; it takes its place when the block succeeds.
+
+    What a killed or interrupted run has written stays there for the next one, which gets the same
+    folder; a refusal (one of the package's own errors) takes it away.
+
+    Parameters
+    ----------
+    path, force, known_by
+        As :func:`new_folder`.
+
+    Raises
+    ------
+    InputError
+        As :func:`new_folder`, and if another process is writing there.
+    """
+    with _saying_why(path):
+        target = Path(path).resolve()
+        _require_free_folder(path, target, force=force, known_by=known_by)
+    partial = target.with_name(f".{target.name}.partial")
+    with _parent_folders(path, target):
+        with _saying_why(path):
+            partial.mkdir(exist_ok=True)
+        with _locked(partial, path):
+            try:
+                with _saying_why(path, DISK_IS_FULL):
+                    yield partial
+                    _put_in_place(partial, target)
+            except ConceptPPLError:
+                _remove(partial)
+                raise
+
+
 def require_writable(
     path: str | Path, *, force: bool = False, known_by: Collection[str] = ()
 ) -> None:
@@ -120,6 +157,18 @@ def _require_free_folder(
 @contextmanager
 def _temporary(path: str | Path, target: Path, *, folder: bool) -> Iterator[Path]:
     """Make a file or folder beside the target, and leave nothing of it, whatever happens."""
+    with _parent_folders(path, target):
+        with _saying_why(path):
+            temporary = _reserve(target, folder=folder)
+        try:
+            yield temporary
+        finally:
+            _remove(temporary)
+
+
+@contextmanager
+def _parent_folders(path: str | Path, target: Path) -> Iterator[None]:
+    """Make the folders above the target, and take them away again if nothing lies in them."""
     missing = [parent for parent in target.parents if not parent.exists()]
     present = target.parents[len(missing)]
     if not present.is_dir():
@@ -127,15 +176,32 @@ def _temporary(path: str | Path, target: Path, *, folder: bool) -> Iterator[Path
     try:
         with _saying_why(path):
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = _reserve(target, folder=folder)
-        try:
-            yield temporary
-        finally:
-            _remove(temporary)
+        yield
     finally:
         for parent in missing:
             with suppress(OSError):  # on success it holds the output
                 parent.rmdir()
+
+
+@contextmanager
+def _locked(folder: Path, path: str | Path) -> Iterator[None]:
+    """Hold a folder for this process alone, where the system can; a killed process lets go."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl  # noqa: PLC0415  (Unix only)
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{path} is being written by another process; wait for it.") from error
+        except OSError:  # a network file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
 
 
 def _remove(temporary: Path) -> None:

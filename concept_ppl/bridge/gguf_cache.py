@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def dequantised(gguf: Path, digest: str) -> Path:
     Raises
     ------
     LanguageModelError
-        If the file is no GGUF file that transformers understands, or the cache cannot be written.
+        If the file is no GGUF file that transformers understands, lacks some of the model's
+        tensors, or the cache cannot be written.
     """
     folder = cache_folder() / f"{digest}-transformers-{transformers_version}"
     if folder.is_dir():
@@ -44,13 +46,16 @@ def dequantised(gguf: Path, digest: str) -> Path:
         # transformers draws this progress bar whatever its own switch says.
         with redirect_stderr(io.StringIO()):
             source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
-            model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+            model, found = AutoModelForCausalLM.from_pretrained(
+                **source, dtype=torch.float32, output_loading_info=True
+            )
             tokenizer = AutoTokenizer.from_pretrained(**source)
     except Exception as error:
         raise LanguageModelError(
             f"{gguf} cannot be read as a GGUF file of a causal language model "
             f"({type(error).__name__}: {error})."
         ) from error
+    require_complete(str(gguf), found)
     try:
         with new_folder(folder, force=True) as temporary:
             _write(model, tokenizer, temporary)
@@ -60,6 +65,24 @@ def dequantised(gguf: Path, digest: str) -> Path:
             "XDG_CACHE_HOME to a folder that can be written and has room."
         ) from error
     return folder
+
+
+def require_complete(name: str, found: Mapping[str, Any]) -> None:
+    """Refuse weights that leave some of a model's tensors to chance.
+
+    Parameters
+    ----------
+    name
+        What messages call the model.
+    found
+        The loading info of transformers.
+    """
+    absent = sorted({*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])})
+    if absent:
+        raise LanguageModelError(
+            f"{name}: the weights lack {len(absent)} of the model's tensors, {absent[0]} among "
+            "them, so it would run on random numbers; get the complete weights."
+        )
 
 
 def cache_folder() -> Path:

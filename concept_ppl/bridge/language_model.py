@@ -76,7 +76,9 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where token ids go in."""
-        return next(self.anatomy.token_embedding.parameters()).device
+        device = next(self.anatomy.token_embedding.parameters()).device
+        # What accelerate keeps elsewhere is a stand-in; it moves the ids itself.
+        return torch.device("cpu") if device.type == "meta" else device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -147,12 +149,18 @@ def logits_from_final_norm(language_model: LanguageModel, states: Tensor) -> Ten
         ``(..., n_vocabulary)``, nats up to one constant a row.
     """
     config = language_model.model.config.get_text_config(decoder=True)
-    logits: Tensor = language_model.anatomy.unembedding(states)
-    for factor in ("logit_scale", "lm_head_multiplier"):
-        logits = logits * (getattr(config, factor, None) or 1.0)
-    logits = logits / (getattr(config, "logits_scaling", None) or 1.0)
+    logits: Tensor = language_model.anatomy.unembedding(states) * logit_factor(language_model)
     cap = getattr(config, "final_logit_softcapping", None)
     return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def logit_factor(language_model: LanguageModel) -> float:
+    """Return the constant by which a model multiplies its logits; 1 for most."""
+    config = language_model.model.config.get_text_config(decoder=True)
+    factor = 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
+    for name in ("logit_scale", "lm_head_multiplier"):
+        factor *= getattr(config, name, None) or 1.0
+    return factor
 
 
 def digest_of_weights(model: Any) -> str:

@@ -14,13 +14,15 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from huggingface_hub.constants import HF_HUB_CACHE
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from concept_ppl.errors import InputError, LanguageModelError
 
-from .gguf_cache import dequantised, digest_of_file
+from .gguf_cache import dequantised, digest_of_file, require_complete
 from .language_model import LanguageModel, wrap_language_model
+from .layer_checks import check_layers
 from .shipped_weights import SHIPPED_WEIGHTS, find_shipped_weights
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -30,7 +32,8 @@ def load_language_model(
     name: str,
     *,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    device_map: str | dict[str, Any] | None = None,
+    dtype: str | torch.dtype = torch.float32,
     revision: str | None = None,
     random_weights: int | None = None,
     trust_remote_code: bool = False,
@@ -41,10 +44,15 @@ def load_language_model(
     ----------
     name
         A Hugging Face hub id, a local folder, a ``.gguf`` file, or one of the names in
-        ``SHIPPED_WEIGHTS`` (``smollm2``). A GGUF file is de-quantised once and cached under
-        ``$XDG_CACHE_HOME/concept-ppl``.
-    device, dtype
-        Where the weights go and in what type.
+        ``SHIPPED_WEIGHTS`` (``smollm2``, ``gemma3-270m``). A GGUF file is de-quantised once and
+        cached under ``$XDG_CACHE_HOME/concept-ppl``.
+    device
+        Where the weights go.
+    device_map
+        Spread the weights over several devices instead: ``"auto"``, ``"balanced"``, …, or module →
+        device, ``"cpu"`` and ``"disk"`` among them, as accelerate takes it. Trained weights only.
+    dtype
+        In what type: a torch type or its name, or ``"auto"`` for the one that they are stored in.
     revision
         Branch, tag or commit of a hub id; what lies on the disk has none.
     random_weights
@@ -56,29 +64,38 @@ def load_language_model(
     Raises
     ------
     InputError
-        If the device does not exist here, or a revision is asked of weights on the disk.
+        If the device or the type does not exist here, a revision is asked of weights on the disk,
+        or random weights are to be spread.
     LanguageModelError
-        If the model is missing, unreachable, not in safetensors or GGUF, incomplete, or fails the
-        checks of `wrap_language_model`.
+        If the model is missing, unreachable, not in safetensors or GGUF, incomplete, has a layer
+        that is constant or does nothing, or fails the checks of `wrap_language_model`.
     """
-    device = _available(device)
+    device, weight_type = _available(device), _weight_type(dtype)
+    if device_map is not None and (random_weights is not None or device.type != "cpu"):
+        raise InputError(
+            "device_map spreads trained weights over devices; give neither a device nor "
+            "random_weights beside it."
+        )
     with _quiet_transformers():
         folder, digest = _find(name, revision, random_weights is None, trust_remote_code)
         options = {"trust_remote_code": trust_remote_code}
         tokenizer = _or_refuse(name, AutoTokenizer.from_pretrained, folder, **options)
         if random_weights is None:
-            model = _trained(name, folder, dtype, trust_remote_code)
+            model = _trained(name, folder, weight_type, device_map, trust_remote_code)
         else:
             config = _or_refuse(name, AutoConfig.from_pretrained, folder, **options)
-            model = _initialised(config, random_weights, trust_remote_code).to(dtype)
-        return wrap_language_model(
-            model.to(device),
+            model = _initialised(config, random_weights, weight_type, trust_remote_code)
+        language_model = wrap_language_model(
+            model if device_map is not None else model.to(device),
             tokenizer,
             name=name,
             weights_kind="trained" if random_weights is None else "random",
             seed=random_weights,
             digest=digest,
         )
+    if random_weights is None:
+        check_layers(language_model)
+    return language_model
 
 
 def _find(
@@ -119,11 +136,13 @@ def _download(name: str, revision: str | None, with_weights: bool, with_code: bo
             ignore_patterns=["*/*", "consolidated*"],
         )
     except (OSError, ValueError) as error:
+        cached = f"models--{name.replace('/', '--')}"
         raise LanguageModelError(
             f"{name} is neither a local folder nor a .gguf file nor one of "
             f"{', '.join(SHIPPED_WEIGHTS)}, and the Hugging Face hub does not give it "
-            f"({type(error).__name__}); put config.json, tokenizer.json and model.safetensors into "
-            "a folder and name that, or check the id and the connection."
+            f"({type(error).__name__}): check the id and the connection, or, without one, run "
+            f"`hf download {name}` elsewhere and put the folder {cached} that it makes into "
+            f"{HF_HUB_CACHE}."
         ) from error
     return Path(folder)
 
@@ -144,35 +163,39 @@ def _digest_of_folder(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _trained(name: str, folder: Path, dtype: torch.dtype, trust_remote_code: bool) -> Any:
+def _trained(
+    name: str,
+    folder: Path,
+    dtype: str | torch.dtype,
+    device_map: str | dict[str, Any] | None,
+    trust_remote_code: bool,
+) -> Any:
     """Load a model and refuse weights that leave some of its tensors to chance."""
     model, found = _or_refuse(
         name,
         AutoModelForCausalLM.from_pretrained,
         folder,
         dtype=dtype,
+        device_map=device_map,
         use_safetensors=True,
         trust_remote_code=trust_remote_code,
         output_loading_info=True,
     )
-    absent = sorted({*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])})
-    if absent:
-        raise LanguageModelError(
-            f"{name}: the weights lack {len(absent)} of the model's tensors, {absent[0]} among "
-            "them, so it would run on random numbers; get the complete weights."
-        )
+    require_complete(name, found)
     return model
 
 
-def _initialised(config: Any, seed: int, trust_remote_code: bool) -> Any:
+def _initialised(config: Any, seed: int, dtype: str | torch.dtype, trust_remote_code: bool) -> Any:
     """Draw weights as the config says, from the CPU's generator, and put its state back."""
+    stored = getattr(config.get_text_config(decoder=True), "dtype", None) or torch.float32
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(
+        model = AutoModelForCausalLM.from_config(
             config, dtype=torch.float32, trust_remote_code=trust_remote_code
         )
+    return model.to(stored if dtype == "auto" else dtype)
 
 
 def _or_refuse(name: str, load: Any, folder: Path, **options: Any) -> Any:
@@ -184,6 +207,18 @@ def _or_refuse(name: str, load: Any, folder: Path, **options: Any) -> Any:
         raise LanguageModelError(
             f"{name} cannot be loaded from {folder} ({type(error).__name__}: {reason})"
         ) from error
+
+
+def _weight_type(dtype: str | torch.dtype) -> str | torch.dtype:
+    """Return a floating type of torch, or ``"auto"``."""
+    if dtype == "auto":
+        return dtype
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if isinstance(found, torch.dtype) and found.is_floating_point:
+        return found
+    raise InputError(
+        f"dtype '{dtype}' is none for weights; use float32, bfloat16, float16 or auto."
+    )
 
 
 def _available(device: str | torch.device) -> torch.device:

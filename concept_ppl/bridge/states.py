@@ -1,24 +1,40 @@
-"""The states of many contexts at named sites, in memory or read site by site from a folder."""
+"""The states of many contexts at named sites, in memory or mapped, site by site, from a folder."""
 
+import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from concept_ppl.errors import InputError
 from concept_ppl.outputs import new_folder
 
+from .shards import (
+    StateType,
+    check_state_type,
+    create_shard,
+    first_row_not_finite,
+    map_shard,
+    narrowed,
+    row_blocks,
+    row_norms,
+    shard_name,
+    widened,
+)
+
 FORMAT = "concept-ppl states"
-FORMAT_VERSION = 1
-TENSORS = "states.safetensors"
+FORMAT_VERSION = 2
+CONTEXTS = "contexts.safetensors"
 MANIFEST = "manifest.json"
+KNOWN_BY = (MANIFEST, CONTEXTS)
+"""Files of every folder of states."""
 N_TOKENS = "n_tokens"
 SINK_FACTOR = 10.0
 
@@ -36,9 +52,11 @@ class States:
     n_tokens
         The context's own tokens, without the prefix; ``(n_contexts,)``.
     provenance
-        What made the states: model, digest, kind of weights, dtype, prefix, versions.
+        What made the states: model, digest, kind of weights, dtype, prefix, positions, token ids
+        (their digest), versions.
     arrays
-        Site → ``(n_contexts, width)`` float32, in the order of the contexts.
+        Site → ``(n_rows, width)`` float32, in the order of the contexts: one row a context, or one
+        for each of its own tokens where ``positions="all"`` were read.
     """
 
     sites: tuple[str, ...]
@@ -52,11 +70,20 @@ class States:
         """Number of contexts."""
         return len(self.n_tokens)
 
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where each context's rows begin, and where the last one's end; ``(n_contexts + 1,)``."""
+        return offsets_of(self.n_tokens, self.provenance.get("positions", "last"))
+
     def __len__(self) -> int:
-        return self.n_contexts
+        """Return the number of rows."""
+        return int(self.offsets[-1])
 
     def __getitem__(self, site: str) -> NDArray[np.float32]:
-        """Return the states at ``site``, ``(n_contexts, width)`` float32, all finite.
+        """Return the states at ``site``, ``(n_rows, width)`` float32, all finite.
+
+        States of a folder are mapped, not read, if they are stored as float32. They are looked
+        through once for values that are not finite.
 
         Raises
         ------
@@ -72,16 +99,19 @@ class States:
 
         Such a row is most likely an attention sink and would dominate any least-squares fit.
         """
-        norms = np.linalg.norm(self[site].astype(np.float64), axis=1)
-        return np.flatnonzero(norms > factor * np.median(norms)) if len(norms) else np.arange(0)
+        return _outlying(self[site], factor)
 
-    def save(self, folder: str | Path, *, force: bool = False) -> None:
-        """Write ``states.safetensors`` and ``manifest.json`` into ``folder``, whole or not at all.
+    def save(
+        self, folder: str | Path, *, dtype: StateType = "float32", force: bool = False
+    ) -> None:
+        """Write a shard for each site and a manifest into ``folder``, whole or not at all.
 
         Parameters
         ----------
         folder
             The folder to make.
+        dtype
+            What the states are stored as: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         force
             Replace states that are already there.
 
@@ -89,78 +119,115 @@ class States:
         ------
         InputError
             If the folder exists and ``force`` is false, holds something other than states, or
-            cannot be written.
+            cannot be written, or a state is too large for ``dtype``.
         """
-        manifest = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "sites": list(self.sites),
-            "n_contexts": self.n_contexts,
-            "width": self.width,
-            "provenance": self.provenance,
-        }
-        with new_folder(folder, force=force, known_by=(TENSORS, MANIFEST)) as temporary:
-            tensors = {site: np.ascontiguousarray(self[site]) for site in self.sites}
-            save_file({**tensors, N_TOKENS: self.n_tokens}, temporary / TENSORS)
-            text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
-            (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
-            # safetensors writes for the owner alone; results are readable as the umask says.
-            shutil.copymode(temporary / MANIFEST, temporary / TENSORS)
+        check_state_type(dtype)
+        with new_folder(folder, force=force, known_by=KNOWN_BY) as temporary:
+            for site in self.sites:
+                path = temporary / shard_name(site)
+                create_shard(path, site, (len(self), self.width), dtype)
+                shard = map_shard(path, site, writable=True)
+                start = 0
+                for block in row_blocks(self[site]):
+                    shard[start : start + len(block)] = narrowed(block, dtype)
+                    start += len(block)
+            complete(temporary, self.sites, self.width, dtype, self.n_tokens, self.provenance)
 
 
-def load_states(folder: str | Path) -> States:
-    """Open a folder that `States.save` wrote; a site is read from the disk when it is asked for.
+def offsets_of(n_tokens: NDArray[np.int64], positions: str) -> NDArray[np.int64]:
+    """Return where each context's rows begin, and where the last one's end."""
+    n_rows = n_tokens if positions == "all" else np.ones_like(n_tokens)
+    return np.concatenate([[0], np.cumsum(n_rows)]).astype(np.int64)
+
+
+def complete(
+    folder: Path,
+    sites: Sequence[str],
+    width: int,
+    dtype: StateType,
+    n_tokens: NDArray[np.int64],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write what stands beside the shards: token counts, and the manifest with every digest.
 
     Raises
     ------
     InputError
-        If the folder is missing, was not written by `States.save`, or its parts contradict each
-        other. A NaN or infinite state raises when its site is read.
+        If a stored state is NaN or infinite.
+    """
+    save_file({N_TOKENS: n_tokens}, folder / CONTEXTS)
+    shards, sinks = {}, {}
+    for site in sites:
+        path = folder / shard_name(site)
+        states = _finite(widened(map_shard(path, site)), path, site)
+        sinks[site] = len(_outlying(states, SINK_FACTOR))
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        shards[site] = {"file": path.name, "sha256": digest}
+    manifest = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "sites": list(sites),
+        "n_contexts": len(n_tokens),
+        "width": width,
+        "dtype": dtype,
+        "shards": shards,
+        "sinks": {"factor": SINK_FACTOR, "n_rows": sinks},
+        "provenance": dict(provenance),
+    }
+    text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    # safetensors writes for the owner alone; results are readable as the umask says.
+    shutil.copymode(folder / MANIFEST, folder / CONTEXTS)
+
+
+def load_states(folder: str | Path) -> States:
+    """Open a folder of states; a site is mapped when it is asked for, and read where it is used.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing, is no folder of states, or its parts contradict each other. A NaN
+        or infinite state raises when its site is asked for.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)
-    sites, shape = tuple(manifest["sites"]), (manifest["n_contexts"], manifest["width"])
-    path = folder / TENSORS
+    sites, width = tuple(manifest["sites"]), manifest["width"]
+    path = folder / CONTEXTS
     try:
-        with safe_open(path, framework="numpy") as file:
-            stored = set(file.keys())
-            missing = [name for name in (*sites, N_TOKENS) if name not in stored]
-            if missing:
-                raise InputError(f"{path} has no {', '.join(missing)}; write the folder anew.")
-            for site in sites:
-                found = tuple(file.get_slice(site).get_shape())
-                if found != shape:
-                    raise InputError(
-                        f"{path} holds {found} at site {site} where {MANIFEST} says {shape}; "
-                        "write the folder anew."
-                    )
-            n_tokens = file.get_tensor(N_TOKENS)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be read ({error}); write the folder anew.") from error
-    if n_tokens.shape != shape[:1]:
-        raise InputError(f"{path} counts the tokens of {len(n_tokens)} contexts, not {shape[0]}.")
-    return States(sites, shape[1], n_tokens, manifest["provenance"], _StoredArrays(path, sites))
+        n_tokens: NDArray[np.int64] = load_file(path)[N_TOKENS]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(f"{path} cannot be read ({error}); extract the states anew.") from error
+    if n_tokens.shape != (manifest["n_contexts"],):
+        raise InputError(
+            f"{path} counts the tokens of {len(n_tokens)} contexts, not {manifest['n_contexts']}."
+        )
+    states = States(sites, width, n_tokens, manifest["provenance"], _StoredArrays(folder, sites))
+    shape = (len(states), width)
+    for site in sites:
+        found = map_shard(folder / shard_name(site), site).shape
+        if found != shape:
+            raise InputError(
+                f"{folder / shard_name(site)} holds {found} at site {site} where {MANIFEST} says "
+                f"{shape}; extract the states anew."
+            )
+    return states
 
 
 @dataclass(frozen=True)
 class _StoredArrays(Mapping[str, NDArray[np.float32]]):
-    """The sites of a safetensors file, each read (and checked) when asked for."""
+    """The shards of a folder, each mapped when asked for, and looked through the first time."""
 
-    path: Path
+    folder: Path
     sites: tuple[str, ...]
+    found_finite: set[str] = field(default_factory=set)
 
     def __getitem__(self, site: str) -> NDArray[np.float32]:
-        try:
-            with safe_open(self.path, framework="numpy") as file:
-                states: NDArray[np.float32] = file.get_tensor(site)
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{self.path} cannot be read at site {site} ({error}).") from error
-        row = first_row_not_finite(states)
-        if row is not None:
-            raise InputError(
-                f"{self.path} holds NaN or infinity at site {site}, row {row} (counted from 0); "
-                "extract the states anew."
-            )
+        path = self.folder / shard_name(site)
+        states = widened(map_shard(path, site))
+        if site not in self.found_finite:
+            _finite(states, path, site)
+            self.found_finite.add(site)
         return states
 
     def __iter__(self) -> Iterator[str]:
@@ -170,10 +237,19 @@ class _StoredArrays(Mapping[str, NDArray[np.float32]]):
         return len(self.sites)
 
 
-def first_row_not_finite(states: NDArray[np.float32]) -> int | None:
-    """Return the first row of ``(n_rows, width)`` that holds NaN or infinity, if there is one."""
-    finite = np.isfinite(states).all(axis=1)
-    return None if finite.all() else int(np.argmin(finite))
+def _outlying(states: NDArray[np.float32], factor: float) -> NDArray[np.int64]:
+    norms = row_norms(states)
+    return np.flatnonzero(norms > factor * np.median(norms)) if len(norms) else np.arange(0)
+
+
+def _finite(states: NDArray[np.float32], path: Path, site: str) -> NDArray[np.float32]:
+    row = first_row_not_finite(states)
+    if row is None:
+        return states
+    raise InputError(
+        f"{path} holds NaN or infinity at site {site}, row {row} (counted from 0); extract the "
+        "states anew."
+    )
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -199,7 +275,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{path} has format version {manifest.get('format_version')}, and this release reads "
             f"{FORMAT_VERSION}; extract the states anew."
         )
-    kinds = {"sites": list, "n_contexts": int, "width": int, "provenance": dict}
+    kinds = {"sites": list, "shards": dict, "n_contexts": int, "width": int, "provenance": dict}
     wrong = [key for key, kind in kinds.items() if not isinstance(manifest.get(key), kind)]
     if wrong:
         raise InputError(f"{path} lacks a valid {', '.join(wrong)}; extract the states anew.")

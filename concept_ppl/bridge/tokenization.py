@@ -65,12 +65,10 @@ def tokenize(
         If a row is no text, or has no tokens and there is no prefix.
     """
     _check_texts(texts)
-    if leading_space and _space_changes_the_first_word(tokenizer):
-        texts = [f" {text}" if text and not text[0].isspace() else text for text in texts]
     if not texts:
         return []
     rows = tokenizer(
-        list(texts),
+        spaced(tokenizer, texts, leading_space),
         add_special_tokens=False,
         padding=False,
         truncation=False,
@@ -86,6 +84,13 @@ def tokenize(
                 "leave the row out."
             )
     return contexts
+
+
+def spaced(tokenizer: Any, texts: Sequence[str], leading_space: bool) -> list[str]:
+    """Return the texts as the tokenizer gets them, with a space in front where it tells."""
+    if not (leading_space and marks_word_starts(tokenizer)):
+        return list(texts)
+    return [f" {text}" if text and not text[0].isspace() else text for text in texts]
 
 
 def _behind(prefix: int | None, row: list[int]) -> tuple[int, ...]:
@@ -104,7 +109,8 @@ def _check_texts(texts: Sequence[str]) -> None:
             )
 
 
-def _space_changes_the_first_word(tokenizer: Any) -> bool:
+def marks_word_starts(tokenizer: Any) -> bool:
+    """Say whether a space before the first word changes its tokens, and is not put there anyway."""
     return _first_token_marks_a_word(tokenizer, " a") and not _first_token_marks_a_word(
         tokenizer, "a"
     )

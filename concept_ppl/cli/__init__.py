@@ -1,6 +1,14 @@
 """The ``concept-ppl`` command, the only folder that knows all others."""
 
-from . import generative_models, laboratory, language_models, studies
+from . import generative_models, laboratory, language_models, studies, word_pairs
 from .application import app, main
 
-__all__ = ["app", "generative_models", "laboratory", "language_models", "main", "studies"]
+__all__ = [
+    "app",
+    "generative_models",
+    "laboratory",
+    "language_models",
+    "main",
+    "studies",
+    "word_pairs",
+]

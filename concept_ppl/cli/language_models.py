@@ -9,48 +9,90 @@ import typer
 from concept_ppl.errors import InputError
 
 from .application import app
-from .options import Device, Force, Output, Seed, naming, require_device
+from .options import Device, Force, LanguageModelName, Output, Seed, naming, require_device
 from .progress import stage
 
 
 @app.command()
 def extract(
-    language_model: Annotated[
-        str, typer.Argument(help="smollm2, a hub id, a local folder, or a .gguf file.")
-    ],
+    language_model: LanguageModelName,
     contexts: Annotated[Path, typer.Argument(help="Parquet with a column text.")],
     output: Output,
     layers: Annotated[
         str, typer.Option(help="all, or sites: embedding,resid.12,final_norm,embedding.sum.")
     ] = "all",
+    positions: Annotated[
+        str, typer.Option(help="last token, all tokens (a row each), their mean, or a word's last.")
+    ] = "last",
+    word_column: Annotated[
+        str | None, typer.Option(help="With --positions word: the column that holds the words.")
+    ] = None,
+    store: Annotated[
+        str, typer.Option(help="What is written: float32, bfloat16 or float16.")
+    ] = "float32",
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens in a batch, padding included.")
+    ] = None,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Same architecture, weights by the seed.")
     ] = False,
     no_bos: Annotated[bool, typer.Option("--no-bos", help="Put no BOS before a context.")] = False,
+    no_leading_space: Annotated[
+        bool, typer.Option("--no-leading-space", help="Put no space before the first word.")
+    ] = False,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
+    dtype: Annotated[
+        str, typer.Option(help="Type of the weights: float32, bfloat16, float16, or auto.")
+    ] = "float32",
+    device_map: Annotated[
+        str | None, typer.Option(help="auto, balanced, …: spread the blocks over the devices.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that the model brings.")
+    ] = False,
     seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
 ) -> None:
-    """Read a language model's states at each context's last token into a folder."""
+    """Read a language model's states into a folder; a killed run goes on where it stopped."""
     from concept_ppl.bridge import extract as read
     from concept_ppl.bridge import load_language_model, resolve_sites
-    from concept_ppl.bridge.states import MANIFEST, TENSORS
+    from concept_ppl.bridge.positions import check_positions
+    from concept_ppl.bridge.shards import check_state_type
+    from concept_ppl.bridge.states import KNOWN_BY
     from concept_ppl.outputs import require_writable
 
-    texts = _read_texts(contexts)
-    require_writable(output, force=force, known_by=(TENSORS, MANIFEST))
+    where, stored = check_positions(positions), check_state_type(store)
+    texts = _read_column(contexts, "text")
+    words = None if word_column is None else _read_column(contexts, word_column)
+    require_writable(output, force=force, known_by=KNOWN_BY)
     with stage("load the language model"):
         loaded = load_language_model(
             language_model,
             device=device,
+            device_map=device_map,
+            dtype=dtype,
             revision=revision,
             random_weights=seed if random_weights else None,
+            trust_remote_code=trust_remote_code,
         )
-    sites = resolve_sites(loaded, layers)
+    resolve_sites(loaded, layers)
     with stage("read states") as progress, naming(contexts):
-        states = read(loaded, texts, sites=sites, bos=not no_bos, progress=progress)
-    states.save(output, force=force)
+        read(
+            loaded,
+            texts,
+            sites=layers,
+            positions=where,
+            words=words,
+            folder=output,
+            dtype=stored,
+            force=force,
+            batch_tokens=batch_tokens,
+            bos=not no_bos,
+            leading_space=not no_leading_space,
+            progress=progress,
+            announce=typer.echo,
+        )
 
 
 @app.command()
@@ -95,12 +137,12 @@ def _named_folder(text: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def _read_texts(path: Path) -> list[str]:
+def _read_column(path: Path, name: str) -> list[str]:
     from concept_ppl.contexts import read_parquet
 
     table = read_parquet(path)
-    if "text" not in table.column_names:
+    if name not in table.column_names:
         names = ", ".join(table.column_names)
-        raise InputError(f"{path} has no column text; it has: {names}.")
-    texts: list[str] = table.column("text").to_pylist()
+        raise InputError(f"{path} has no column {name}; it has: {names}.")
+    texts: list[str] = table.column(name).to_pylist()
     return texts

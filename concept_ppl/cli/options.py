@@ -21,6 +21,10 @@ Parameters = Annotated[
     typer.Option("-p", "--parameter", help="key=value for the model: build's, or a site's value."),
 ]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
+LanguageModelName = Annotated[
+    str,
+    typer.Argument(help="smollm2, gemma3-270m, a hub id, a local folder, or a .gguf file."),
+]
 ModelName = Annotated[str, typer.Argument(help="A zoo model, file.py, or file.py:function.")]
 
 

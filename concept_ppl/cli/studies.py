@@ -1,12 +1,13 @@
 """Commands that answer a whole question and write a report."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .application import study_app
-from .options import Device, Force, Output, Seed, require_device
+from .options import Device, Force, LanguageModelName, Output, Seed, require_device
 from .progress import stage
 
 
@@ -46,4 +47,39 @@ def language(
     )
     command = ["concept-ppl", *sys.argv[1:]]
     page = run_language_study(study, output, command=command, stage=stage, force=force)
+    typer.echo(str(page))
+
+
+@study_app.command()
+def labelled(
+    language_model: LanguageModelName,
+    contexts: Annotated[Path, typer.Argument(help="CSV with a column text and columns of labels.")],
+    output: Output,
+    labels: Annotated[
+        str, typer.Option(help="Columns of labels, with commas. Default: all but text.")
+    ] = "",
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Column of texts that belong together: a template, an author."),
+    ] = None,
+    blocks: Annotated[int, typer.Option(min=1, help="Blocks of the model to read.")] = 6,
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    force: Force = False,
+) -> None:
+    """Ask whether a language model knows your own labels, against exact posteriors from words."""
+    from concept_ppl.analyses.studies.labelled import LabelledStudy, run_labelled_study
+
+    study = LabelledStudy(
+        language_model=language_model,
+        labels=tuple(name.strip() for name in labels.split(",") if name.strip()),
+        cluster=cluster,
+        n_blocks=blocks,
+        seed=seed,
+        level=level,
+        device=str(require_device(device)),
+    )
+    command = ["concept-ppl", *sys.argv[1:]]
+    page = run_labelled_study(study, contexts, output, command=command, stage=stage, force=force)
     typer.echo(str(page))

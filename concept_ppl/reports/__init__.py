@@ -9,6 +9,7 @@ from .figures import (
 )
 from .formatting import interval, number, p_value
 from .grids import Layer, Panel, knob_curves, regime_maps
+from .heat_map import heat_map
 from .manifest import build_manifest
 from .page import write_report
 from .parts import Figure, KeyFigure, Report, Section, Table, Tone, Verdict
@@ -29,6 +30,7 @@ __all__ = [
     "canonical_bars",
     "control_forest",
     "decoded_scatter",
+    "heat_map",
     "interval",
     "knob_curves",
     "layer_curve",

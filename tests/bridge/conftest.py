@@ -17,10 +17,7 @@ N_VOCABULARY = 24
 TEXTS = ["the cat", "der", "le chat est sur a mat", "", "the cat", "il gatto è und katze", "sat"]
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": (
-        "Llama",
-        {"intermediate_size": 32, "num_key_value_heads": 2, "tie_word_embeddings": True},
-    ),
+    "llama": ("Llama", {"intermediate_size": 32, "num_key_value_heads": 2}),
     "gpt_neox": ("GPTNeoX", {"intermediate_size": 32}),
     "gpt2": ("GPT2", {}),
     "qwen2": ("Qwen2", {"intermediate_size": 32, "num_key_value_heads": 2}),
@@ -33,6 +30,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "Gemma3",
         {"intermediate_size": 32, "num_key_value_heads": 2, "head_dim": 4, "sliding_window": 4},
     ),
+    "deepseek_v3": (
+        "DeepseekV3",
+        {"intermediate_size": 32, "moe_intermediate_size": 16, "num_key_value_heads": 4}
+        | {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2}
+        | {"n_group": 2, "topk_group": 1, "first_k_dense_replace": 1}
+        | {"q_lora_rank": 8, "kv_lora_rank": 8}
+        | {"qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 4},
+    ),
+    "mamba": ("Mamba", {"state_size": 4}),
     "granite": (
         "Granite",
         {"intermediate_size": 32, "num_key_value_heads": 2, "logits_scaling": 3.0},
@@ -51,7 +57,7 @@ def word_tokenizer(**special: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, **tokens_by_role)
 
 
-def small_model(family: str, *, n_blocks: int = 3, seed: int = 0) -> Any:
+def small_model(family: str, *, n_blocks: int = 3, seed: int = 0, tied: bool = True) -> Any:
     """A model of width 16 whose weights are large enough for every block to matter."""
     prefix, options = FAMILIES[family]
     suffix = "TextConfig" if family == "gemma3" else "Config"
@@ -64,6 +70,7 @@ def small_model(family: str, *, n_blocks: int = 3, seed: int = 0) -> Any:
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=5,
+        tie_word_embeddings=tied,
         **options,
     )
     architecture = "GPT2LMHeadModel" if family == "gpt2" else f"{prefix}ForCausalLM"
@@ -76,7 +83,20 @@ def small_model(family: str, *, n_blocks: int = 3, seed: int = 0) -> Any:
     return model
 
 
-@pytest.fixture(params=sorted(FAMILIES))
+def names_of_hidden_states(language_model: LanguageModel) -> list[str]:
+    """Name the sites of the ``hidden_states`` that transformers returns; the last is final_norm.
+
+    Most families list what enters each block; Mamba lists what leaves it.
+    """
+    blocks = [f"resid.{number}" for number in range(1, language_model.n_blocks + 1)]
+    if language_model.model.config.model_type == "mamba":
+        return [*blocks, "final_norm"]
+    return ["embedding", *blocks[:-1], "final_norm"]
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.families) for name in sorted(FAMILIES)]
+)
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

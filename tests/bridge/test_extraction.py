@@ -15,7 +15,7 @@ from concept_ppl.bridge import (
 )
 from concept_ppl.errors import InputError, LanguageModelError
 
-from .conftest import TEXTS, small_model, word_tokenizer
+from .conftest import TEXTS, names_of_hidden_states, small_model, word_tokenizer
 
 BlockCalls = Callable[[LanguageModel], list[int]]
 
@@ -46,8 +46,7 @@ def test_sites_are_transformers_own_hidden_states(language_model: LanguageModel)
             token_ids(language_model, text), output_hidden_states=True, use_cache=False
         )
         hidden = [layer[0, -1].numpy() for layer in output.hidden_states]
-        names = ["embedding", *(f"resid.{n}" for n in range(1, language_model.n_blocks))]
-        for site, reference in zip([*names, "final_norm"], hidden, strict=True):
+        for site, reference in zip(names_of_hidden_states(language_model), hidden, strict=True):
             assert relative_error(states[site][row], reference) <= 1e-5, (site, text)
 
 
@@ -59,7 +58,7 @@ def test_the_last_block_leaves_its_state_before_the_final_norm(
     norms = [
         module
         for name, module in language_model.anatomy.decoder.named_children()
-        if name in {"norm", "ln_f", "final_layer_norm"}
+        if name in {"norm", "ln_f", "final_layer_norm", "norm_f"}
     ]
     normed = norms[0](torch.from_numpy(states["resid.3"])).numpy()
     assert relative_error(normed, states["final_norm"]) <= 1e-5

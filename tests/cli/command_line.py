@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
+from safetensors.numpy import load_file
+
 from concept_ppl import cli
 
 
@@ -52,6 +55,14 @@ def refused(command: str) -> str:
     assert outcome.err.endswith(".\n")
     assert outcome.err.count("\n") == 1, outcome.err
     return outcome.err.removeprefix("error: ").strip()
+
+
+def read_shards(folder: Path) -> dict[str, np.ndarray]:
+    """Return every matrix in a folder of states, and the token counts, by name."""
+    arrays: dict[str, np.ndarray] = {}
+    for path in folder.glob("*.safetensors"):
+        arrays |= load_file(path)
+    return arrays
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

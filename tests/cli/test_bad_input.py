@@ -1,6 +1,7 @@
 """Bad input ends with exit status 2 and one sentence that says what and where; nothing is left."""
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -54,11 +55,10 @@ def write_states(folder: str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def spoil(folder: str, source: str, site: str, value: float) -> None:
-    arrays = load_file(f"{source}/states.safetensors")
+    shutil.copytree(source, folder)
+    arrays = load_file(f"{source}/{site}.safetensors")
     arrays[site][7, 2] = value
-    Path(folder).mkdir()
-    save_file(arrays, f"{folder}/states.safetensors")
-    Path(folder, "manifest.json").write_bytes(Path(source, "manifest.json").read_bytes())
+    save_file(arrays, f"{folder}/{site}.safetensors")
 
 
 def write_posteriors() -> None:
@@ -181,8 +181,8 @@ def folder(here):
         ("analyse states short.parquet -o r", ["states", "60", "short.parquet", "20"]),
         ("analyse states infinite.parquet -o r", ["infinite.parquet, row 4", "c.1:0", "zeros"]),
         ("analyse states constant.parquet -o r", ["constant.parquet", "c.1:0", "same in every"]),
-        ("analyse nan p.parquet -o r", ["nan/states.safetensors", "final_norm", "row 7"]),
-        ("analyse inf p.parquet -o r", ["inf/states.safetensors", "embedding", "row 7"]),
+        ("analyse nan p.parquet -o r", ["nan/final_norm.safetensors", "final_norm", "row 7"]),
+        ("analyse inf p.parquet -o r", ["inf/embedding.safetensors", "embedding", "row 7"]),
         ("analyse flat p.parquet -o r", ["final_norm", "the same for every context"]),
         ("analyse three p.parquet -o r", ["three", "3 distinct contexts", "5 folds"]),
         ("analyse bags p.parquet -o r", ["bags", "pooled"]),
@@ -192,7 +192,7 @@ def folder(here):
         ("analyse states p.parquet -o r --control b=nowhere", ["nowhere", "extract"]),
         ("analyse states p.parquet -o r --control b=bags", ["bags", "final_norm"]),
         ("analyse states p.parquet -o r --control b=fewer", ["fewer", "20", "60"]),
-        ("analyse states p.parquet -o r --control b=nan", ["nan/states.safetensors", "row 7"]),
+        ("analyse states p.parquet -o r --control b=nan", ["nan/final_norm.safetensors", "row 7"]),
         ("study language -o r --world foo", ["'foo'", "fixed or switching"]),
         ("study language -o r --languages en,xx", ["'xx'", "wordfreq"]),
         ("study language -o r --languages en", ["two or more"]),

@@ -6,11 +6,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors.numpy import load_file
 
 from concept_ppl.reports import RESULT_COLUMNS
 
-from .command_line import succeeds, tree
+from .command_line import read_shards, succeeds, tree
 from .conftest import WORLD
 
 N = 120
@@ -40,7 +39,7 @@ def test_the_posterior_has_a_row_for_each_context_and_sums_to_one(chain):
 
 def test_states_are_named_matrices_with_their_provenance(chain, language_model):
     sites = ["embedding", "resid.1", "resid.2", "final_norm", "embedding.sum", "embedding.mean"]
-    arrays = load_file(chain / "states" / "states.safetensors")
+    arrays = read_shards(chain / "states")
     assert set(arrays) == {*sites, "n_tokens"}
     assert all(arrays[site].shape == (N, 16) for site in sites)
     assert all(arrays[site].dtype == np.float32 for site in sites)
@@ -50,11 +49,12 @@ def test_states_are_named_matrices_with_their_provenance(chain, language_model):
     assert manifest["sites"] == sites
     assert manifest["provenance"]["weights_kind"] == "trained"
     assert len(manifest["provenance"]["digest"]) == 64
-    assert set(tree(chain / "states")) == {"states.safetensors", "manifest.json"}
+    shards = {f"{site}.safetensors" for site in sites}
+    assert set(tree(chain / "states")) == {*shards, "contexts.safetensors", "manifest.json"}
 
 
 def test_at_a_closing_comma_the_embedding_is_the_same_for_every_context(chain):
-    embedding = load_file(chain / "states" / "states.safetensors")["embedding"]
+    embedding = read_shards(chain / "states")["embedding"]
     assert (embedding == embedding[0]).all()
 
 
@@ -98,7 +98,7 @@ def test_the_manifest_says_how_to_make_the_report_again(chain):
         "bytes": (chain / "p.parquet").stat().st_size,
         "sha256": hashlib.sha256((chain / "p.parquet").read_bytes()).hexdigest(),
     }
-    assert manifest["inputs"]["states"]["files"] == 2
+    assert manifest["inputs"]["states"]["files"] == 8
     assert {"concept-ppl", "torch", "transformers", "python"} <= set(manifest["versions"])
 
 
@@ -127,7 +127,7 @@ def test_random_weights_are_drawn_by_the_seed(chain, language_model, here):
     command = f"extract '{language_model}' {chain}/tokens.parquet --random-weights --layers resid.2"
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         succeeds(f"{command} --seed {seed} -o {name}")
-    a, b, c = (load_file(here / name / "states.safetensors")["resid.2"] for name in "abc")
+    a, b, c = (read_shards(here / name)["resid.2"] for name in "abc")
     np.testing.assert_array_equal(a, b)
     assert np.abs(a - c).max() > 0.01
     assert json.loads((here / "a" / "manifest.json").read_text())["provenance"]["seed"] == 1
@@ -137,11 +137,11 @@ def test_layers_and_the_first_token_are_as_asked(chain, language_model, here):
     command = f"extract '{language_model}' {chain}/tokens.parquet --layers final_norm,resid.1"
     succeeds(f"{command} -o with")
     succeeds(f"{command} --no-bos -o without")
-    arrays = load_file(here / "with" / "states.safetensors")
+    arrays = read_shards(here / "with")
     assert set(arrays) == {"final_norm", "resid.1", "n_tokens"}
-    whole = load_file(chain / "states" / "states.safetensors")
+    whole = read_shards(chain / "states")
     np.testing.assert_allclose(arrays["resid.1"], whole["resid.1"], rtol=1e-5, atol=1e-5)
-    without = load_file(here / "without" / "states.safetensors")
+    without = read_shards(here / "without")
     assert np.abs(arrays["resid.1"] - without["resid.1"]).max() > 0.01
 
 

@@ -16,6 +16,7 @@ from .conftest import WORLD
 
 COMMAND = str(Path(sys.executable).with_name("concept-ppl"))
 COMMANDS = ["", "models", "simulate", "posterior", "extract", "analyse", "study", "study language"]
+COMMANDS += ["study labelled"]
 ENDLESS = """
 import time
 
@@ -36,8 +37,10 @@ def test_the_whole_way_prints_the_page_alone(here, language_model):
     answered = shell("posterior", "switching_languages", "t.pq", *WORLD.split(), "-o", "p.pq")
     extracted = shell("extract", str(language_model), "t.pq", "-o", "states")
     analysed = shell("analyse", "states", "p.pq", "-o", "report")
-    for quiet in (simulated, answered, extracted):
+    for quiet in (simulated, answered):
         assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    assert (extracted.returncode, extracted.stderr) == (0, "")
+    assert extracted.stdout == "states: 60 states of 16 float32 at 6 sites, 23.8 kB\n"
     assert (analysed.returncode, analysed.stderr) == (0, "")
     assert analysed.stdout == "report/index.html\n"
     assert Path("report/index.html").is_file()

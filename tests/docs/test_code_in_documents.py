@@ -1,5 +1,6 @@
 """The code in README and docs runs as it is printed there."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -8,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from .language_models import models_of_a_user
+
 ROOT = Path(__file__).parents[2]
+OWN_MODEL = "docs/how-to/your-own-model.md"
 PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
 BIN = Path(sys.executable).parent
 
@@ -22,9 +26,11 @@ def blocks(page: str, language: str) -> list[str]:
 def test_python_of_a_page_runs_top_to_bottom(page: str, tmp_path: Path) -> None:
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
+    environment = models_of_a_user(tmp_path) if page == OWN_MODEL else {}
     done = subprocess.run(
         [sys.executable, "-W", "error", script],
         cwd=tmp_path,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,
