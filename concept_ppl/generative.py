@@ -55,7 +55,8 @@ def load_model(source: str | Path, **parameters: Any) -> Model:
     -------
     Model
         A Pyro function of the number of tokens; its attribute ``values`` holds the parameters that
-        are values of sites, and is used wherever the model is compiled.
+        are values of sites, and is used wherever the model is compiled; ``source`` and
+        ``parameters`` say how to load it again.
 
     Raises
     ------
@@ -74,7 +75,9 @@ def load_model(source: str | Path, **parameters: Any) -> Model:
         raise ModelError(f"model file {file} does not exist.")
     module = _execute(file)
     model, values = _pick(module, file, name, parameters)
-    return _prepared(model, name or file.stem, values)
+    prepared = _prepared(model, name or file.stem, values)
+    prepared.source, prepared.parameters = str(source), parameters  # type: ignore[attr-defined]
+    return prepared
 
 
 def _execute(file: Path) -> ModuleType:
