@@ -64,6 +64,14 @@ class DenseEvidence:
         """Return the log-rows, shape (n_rows, Π scope), and log p(s), shape (Π scope,)."""
         graph = self.piece.graph(tables)
         sizes = [graph.sizes[name] for name in self.scope]
+        leaves = [Leaf(factor.scope, factor.table) for factor in graph.priors]
+        root = upward(self.tree, leaves)[-1]
+        prior = align(root.scope, root.table, self.scope, batched=True).expand(1, *sizes)
+        return torch.cat(self.row_blocks(graph)), prior.reshape(-1)
+
+    def row_blocks(self, graph: FactorGraph) -> list[Tensor]:
+        """Return the rows of tokens, next tokens and known values, each shape (n, Π scope)."""
+        sizes = [graph.sizes[name] for name in self.scope]
         blocks = [
             _spread(table.movedim(-1, 1).flatten(0, 1), scope, self.scope, sizes)
             for table, scope in _token_blocks(graph)
@@ -74,10 +82,7 @@ class DenseEvidence:
         for name in self.given:
             sure = torch.eye(graph.sizes[name], dtype=graph.dtype).log()
             blocks.append(_spread(sure, (name,), self.scope, sizes))
-        leaves = [Leaf(factor.scope, factor.table) for factor in graph.priors]
-        root = upward(self.tree, leaves)[-1]
-        prior = align(root.scope, root.table, self.scope, batched=True).expand(1, *sizes)
-        return torch.cat(blocks), prior.reshape(-1)
+        return blocks
 
     def by_context(self, tables: Sequence[Tensor], rows: NDArray[np.int64] | None = None) -> Tensor:
         """Return log p(x) of all or some contexts, shape (n,); differentiable, also twice."""
@@ -98,7 +103,9 @@ class DenseEvidence:
         """Return log p(x) of all contexts, without gradients, shape (n_contexts,)."""
         with torch.no_grad():
             table, prior = (part.numpy() for part in self.rows_and_prior(tables))
-        pieces = [_posterior(chunk, table, prior)[1] for chunk, _ in _chunks(self.counts, prior)]
+        pieces = [
+            posterior_of(chunk, table, prior)[1] for chunk, _ in chunks_of(self.counts, prior)
+        ]
         return np.concatenate(pieces) if pieces else np.empty(0)
 
 
@@ -181,7 +188,7 @@ def _spread(table: Tensor, own: Scope, scope: Scope, sizes: Sequence[int]) -> Te
     return laid.expand(len(laid), *sizes).reshape(len(laid), -1)
 
 
-def _chunks(counts: Counts, prior: NDArray[np.float64]) -> list[tuple[Counts, slice]]:
+def chunks_of(counts: Counts, prior: NDArray[np.float64]) -> list[tuple[Counts, slice]]:
     """Cut the rows of a CSR matrix into chunks, without copying its numbers."""
     n, n_rows = counts.shape
     step = max(64, CHUNK_CELLS // len(prior))
@@ -198,7 +205,7 @@ def _chunks(counts: Counts, prior: NDArray[np.float64]) -> list[tuple[Counts, sl
     return chunks
 
 
-def _posterior(
+def posterior_of(
     counts: Counts, rows: NDArray[np.float64], prior: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return p(s | x), shape (n, Π scope), and log p(x)."""
@@ -222,8 +229,8 @@ class _Total(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, prior: Tensor, counts: Counts, weights: Any) -> Tensor:
         logs, start = rows.detach().numpy(), prior.detach().numpy()
         expected, mass, total = np.zeros_like(logs), np.zeros_like(start), 0.0
-        for chunk, own in _chunks(counts, start):
-            posterior, log_evidence = _posterior(chunk, logs, start)
+        for chunk, own in chunks_of(counts, start):
+            posterior, log_evidence = posterior_of(chunk, logs, start)
             weight = weights[own]
             total += float(weight[weight > 0] @ log_evidence[weight > 0])
             posterior *= weight[:, None]

@@ -39,7 +39,8 @@ class Fit:
         The draws with their labels matched to the reference; what reports and diagnostics read.
     sample_stats : mapping of str to array, shape (n_chains, n_draws)
         ``lp`` (log posterior density up to a constant, of the parameters as the program has them);
-        ``nuts`` adds ``diverging``, ``step_size``, ``tree_depth`` and ``acceptance_rate``.
+        ``nuts`` ``diverging``, ``step_size``, ``tree_depth``, ``n_steps``, ``acceptance_rate`` and
+        ``energy``.
     warmup : mapping of str to float64 array, shape (n_chains, …)
         What ``nuts`` has adapted: ``step_size``, ``inverse_mass_diagonal``, ``diverging``.
     log_likelihood : float64 array, shape (n_chains, n_draws, n_contexts), or None

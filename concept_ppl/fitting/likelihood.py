@@ -57,6 +57,11 @@ class Likelihood:
         mean = 1.0 if self.own_weights is None else float(self.own_weights.mean())
         return max(self.n_tokens * mean, 1.0)
 
+    @property
+    def observed_next(self) -> tuple[str, ...]:
+        """The next-token sites that were observed."""
+        return tuple(self.evidence[0].next_tokens)
+
     def _weights(self) -> list[NDArray[np.float64]]:
         ends = np.cumsum([part.n_contexts for part in self.evidence])
         return np.split(self.weights, ends[:-1])
@@ -114,7 +119,7 @@ class Likelihood:
                     for leaf, one in zip(leaves, found, strict=True)
                 ]
             )
-            total += float(value)
+            total += float(value.detach())
         return total, float(log_prior), counts
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from concept_ppl.contexts import as_contexts
 from concept_ppl.errors import InputError
 from concept_ppl.fitting.ascents import Ascent, Pace, Report, ascend
+from concept_ppl.fitting.chains import sample_chains
 from concept_ppl.fitting.checkpoints import SECONDS_BETWEEN, Checkpoint, identity_of
 from concept_ppl.fitting.expectation_maximisation import (
     ExpectationMaximisation,
@@ -21,9 +22,7 @@ from concept_ppl.fitting.expectation_maximisation import (
 from concept_ppl.fitting.findings import doubts_about_ascent, doubts_about_point
 from concept_ppl.fitting.fits import Fit
 from concept_ppl.fitting.likelihood import Batch, Likelihood, make_likelihood
-from concept_ppl.fitting.no_u_turn import sample_chains
 from concept_ppl.fitting.observed_information import observed_information
-from concept_ppl.fitting.parameters import unflatten
 from concept_ppl.fitting.posterior_mode import FullBatch, Minibatches
 from concept_ppl.fitting.program import Program
 from concept_ppl.fitting.symmetries import find_symmetries, match_draws
@@ -342,16 +341,8 @@ def _run_chains(
         checkpoint=file,
         pace=Pace("nuts", options["chains"], n_iterations, progress),
     )
-    parameters = likelihood.program.parameters
-    draws = {
-        name: np.empty((len(chains), options["draws"], *p.shape)) for name, p in parameters.items()
-    }
-    for c, chain in enumerate(chains):
-        for d, free in enumerate(torch.from_numpy(chain.free)):
-            for name, value in unflatten(parameters, free)[0].items():
-                draws[name][c, d] = value.numpy()
+    draws = {name: np.stack([chain.draws[name] for chain in chains]) for name in chains[0].draws}
     stats = {n: np.stack([chain.stats[n] for chain in chains]) for n in chains[0].stats}
-    stats.pop("lp")
     warmup = {n: np.stack([chain.warmup[n] for chain in chains]) for n in chains[0].warmup}
     n_diverging = int(stats["diverging"].sum())
     warnings = []
@@ -398,7 +389,8 @@ def _assembled(
             lp[place] = log_evidence[place] + float(program.log_prior(values))
     best = np.unravel_index(lp.argmax(), lp.shape)
     reference = {name: torch.from_numpy(np.asarray(d[best])) for name, d in found.draws.items()}
-    matched, matches = match_draws(program, find_symmetries(program, known), found.draws, reference)
+    symmetries = find_symmetries(program, known, likelihood.observed_next)
+    matched, matches = match_draws(program, symmetries, found.draws, reference)
     if keep and each is None:
         found.warnings.append("log_likelihood is too large to keep; give fewer draws.")
     return Fit(

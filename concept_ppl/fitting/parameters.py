@@ -15,7 +15,8 @@ from concept_ppl.enumeration import plates_of
 from concept_ppl.errors import ModelError
 from concept_ppl.tables import is_enumerable
 
-TINY = 1e-300
+TINY = 1e-100
+"""Its square is still a number: second derivatives divide by it."""
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,18 @@ def _permuted_tables(
     return result
 
 
-def find_symmetries(program: Program, known: Sequence[str] = ()) -> list[Symmetry]:
-    """Return the concepts whose values may swap names; not those of which values are known."""
+def find_symmetries(
+    program: Program, known: Sequence[str] = (), observed: Sequence[str] = ()
+) -> list[Symmetry]:
+    """Return the concepts whose values may swap names.
+
+    Parameters
+    ----------
+    known
+        Concepts of which values are known: their names are too.
+    observed
+        The next-token sites that were observed; the tables of others do not matter.
+    """
     graph = program.pieces[0].template
     groups = {name: frozenset({name}) for name in graph.static}
     for base in graph.moving:
@@ -140,20 +150,22 @@ def find_symmetries(program: Program, known: Sequence[str] = ()) -> list[Symmetr
     for name, members in groups.items():
         size = graph.sizes[next(iter(members & set(graph.sizes)))]
         if size > 1 and members.isdisjoint(known):
-            symmetry = _symmetry(program, name, members, size)
+            symmetry = _symmetry(program, name, members, size, observed)
             if symmetry is not None:
                 found.append(symmetry)
     return found
 
 
-def _symmetry(program: Program, name: str, members: frozenset[str], size: int) -> Symmetry | None:
+def _symmetry(
+    program: Program, name: str, members: frozenset[str], size: int, observed: Sequence[str]
+) -> Symmetry | None:
     values = program.random_values(torch.Generator().manual_seed(3))
     swaps = [_swap(size, k) for k in range(size - 1)]
     every = frozenset(program.parameters)
     whole_rows = frozenset(v.name for v in program.views if not v.is_binary)
     for moved in (every, whole_rows):
         symmetry = Symmetry(name, members, size, moved)
-        if all(_leaves_posterior(program, symmetry, values, order) for order in swaps):
+        if all(_leaves_posterior(program, symmetry, values, order, observed) for order in swaps):
             return symmetry
     return None
 
@@ -165,7 +177,11 @@ def _swap(size: int, k: int) -> NDArray[np.int64]:
 
 
 def _leaves_posterior(
-    program: Program, symmetry: Symmetry, values: Values, order: NDArray[np.int64]
+    program: Program,
+    symmetry: Symmetry,
+    values: Values,
+    order: NDArray[np.int64],
+    observed: Sequence[str],
 ) -> bool:
     """Whether a permutation changes names alone: the tables in that order, and the same prior."""
     permuted = symmetry.permute(program, values, order)
@@ -174,11 +190,18 @@ def _leaves_posterior(
     wanted = _permuted_tables(program, before, symmetry.members, order)
     is_same = all(
         bool(torch.isclose(one, other, rtol=0, atol=SAME).all())
-        for own, others in zip(after, wanted, strict=True)
-        for one, other in zip(own, others, strict=True)
+        for piece, own, others in zip(program.pieces, after, wanted, strict=True)
+        for one, other, matters in zip(own, others, _matters(piece, observed), strict=True)
+        if matters
     )
     changes = any(not torch.equal(permuted[n], values[n]) for n in values)
     return changes and is_same and bool(torch.isclose(log_prior, log_prior_after, atol=1e-6))
+
+
+def _matters(piece: Piece, observed: Sequence[str]) -> list[bool]:
+    """Return, for each table, whether the evidence reads it."""
+    n_others = piece.n_priors + len(piece.token_emissions)
+    return [True] * n_others + [name in observed for name in piece.template.next_tokens]
 
 
 def match(
