@@ -12,6 +12,7 @@ import argparse
 import json
 import platform
 import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib import metadata
 from pathlib import Path
 
@@ -126,16 +127,22 @@ def stored(path):
     return found
 
 
-def run(n, path=RANKS):
+def quietly(seed):
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    return one(seed)
+
+
+def run(n, path=RANKS, *, ask=quietly, workers=1):
+    """Fit the data sets that the file does not hold yet; a line is written as each is done."""
     path.parent.mkdir(exist_ok=True)
     done = stored(path)
     path.write_text("".join(json.dumps(line) + "\n" for line in done))
-    seen = {line["seed"] for line in done}
-    with path.open("a") as file:
-        for seed in range(n):
-            if seed not in seen:
-                file.write(json.dumps(one(seed)) + "\n")
-                file.flush()
+    missing = sorted(set(range(n)) - {line["seed"] for line in done})
+    with path.open("a") as file, ProcessPoolExecutor(workers) as pool:
+        for task in as_completed([pool.submit(ask, seed) for seed in missing]):
+            file.write(json.dumps(task.result()) + "\n")
+            file.flush()
 
 
 def summarise(lines):
@@ -202,11 +209,10 @@ def write(lines):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=500, help="data sets in all")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--write", action="store_true", help="render the page in docs/")
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    run(options.n)
+    run(options.n, workers=options.workers)
     lines = stored(RANKS)
     for row in summarise(lines):
         print(row)

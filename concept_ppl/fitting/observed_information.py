@@ -18,8 +18,10 @@ from torch import Tensor
 from concept_ppl.fitting.likelihood import Likelihood
 from concept_ppl.fitting.parameters import Parameter
 
-EDGE = 1e-6
-"""A probability nearer to zero or one than this lies on the edge."""
+EDGE = 1e-3
+"""Expected count, of all tokens, below which a probability lies on the edge."""
+FLOOR = 1e-100
+"""What stands for a zero: second derivatives divide by its square."""
 MOST_WORK = 2e9
 """Free directions · table cells of all contexts, some minutes at most."""
 SINGULAR = 1e-10
@@ -37,7 +39,8 @@ class Curvature:
 def observed_information(likelihood: Likelihood, values: Mapping[str, Tensor]) -> Curvature:
     """Return the standard error of every parameter, NaN on the edge of its range."""
     parameters = likelihood.program.parameters
-    bases = {name: directions(p, values[name]) for name, p in parameters.items()}
+    edge = min(EDGE / likelihood.weighted_tokens, EDGE)
+    bases = {name: directions(p, values[name], edge) for name, p in parameters.items()}
     n_free = sum(basis.shape[1] for basis in bases.values())
     cells = sum(
         part.n_contexts * int(np.prod([part.piece.template.sizes[n] for n in _scope(part)]))
@@ -77,18 +80,21 @@ def _scope(part: object) -> tuple[str, ...]:
     return getattr(part, "scope", tuple(graph.concepts)[-8:])
 
 
-def directions(parameter: Parameter, value: Tensor) -> NDArray[np.float64]:
-    """Return an orthonormal basis of the ways a parameter may move, shape (n_values, n_free)."""
+def directions(parameter: Parameter, value: Tensor, edge: float) -> NDArray[np.float64]:
+    """Return an orthonormal basis of the ways a parameter may move, shape (n_values, n_free).
+
+    A probability within ``edge`` of zero or one does not move.
+    """
     flat = value.detach().numpy().reshape(-1)
     if parameter.kind != "simplex":
         is_free = np.ones(len(flat), bool)
         if parameter.kind == "unit":
-            is_free = (flat > EDGE) & (flat < 1 - EDGE)
+            is_free = (flat > edge) & (flat < 1 - edge)
         return np.eye(len(flat))[:, is_free]
     width = parameter.shape[-1]
     columns = []
     for row in range(len(flat) // width):
-        inside = row * width + np.flatnonzero(flat[row * width : (row + 1) * width] > EDGE)
+        inside = row * width + np.flatnonzero(flat[row * width : (row + 1) * width] > edge)
         k = len(inside)
         contrasts = np.linalg.svd(np.eye(k) - 1 / k)[0][:, : k - 1]
         own = np.zeros((len(flat), k - 1))
@@ -109,7 +115,8 @@ def _information(
     for name, basis in bases.items():
         own = steps[start : start + basis.shape[1]]
         change = torch.from_numpy(basis) @ own
-        moved[name] = values[name].detach() + change.reshape(values[name].shape)
+        own_values = likelihood.program.parameters[name].inside(values[name].detach(), FLOOR)
+        moved[name] = own_values + change.reshape(own_values.shape)
         start += basis.shape[1]
     tables, log_prior = likelihood.program.evaluate(moved)
     each = torch.cat(

@@ -16,7 +16,6 @@ from concept_ppl.errors import ModelError
 from concept_ppl.tables import is_enumerable
 
 TINY = 1e-100
-"""Its square is still a number: second derivatives divide by it."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,11 @@ class Parameter:
         bounds = (getattr(base, "lower_bound", None), getattr(base, "upper_bound", None))
         return "unit" if bounds == (0.0, 1.0) else "other"
 
-    def inside(self, value: Tensor) -> Tensor:
-        """Return the value, a zero of a simplex lifted so that a density there is a number."""
-        return value.clamp_min(TINY) if self.kind == "simplex" else value
+    def inside(self, value: Tensor, least: float = TINY) -> Tensor:
+        """Return the value, zeros of a simplex lifted so that a density there is a number."""
+        if self.kind == "unit":
+            return value.clamp(least, 1 - 1e-16)
+        return value.clamp_min(least) if self.kind == "simplex" else value
 
     def random(self, generator: torch.Generator) -> Tensor:
         """Draw a value from the inside of the range, a simplex uniformly."""
