@@ -35,8 +35,11 @@ def r_hat(values: FloatArray) -> FloatArray:
     """Return the rank-normalised split R̂ of each number, (chains, draws, …) to (…).
 
     Vehtari et al. 2021, https://doi.org/10.1214/20-BA1221: 1 where the chains agree; above 1.01
-    they do not.
+    they do not. One chain is compared with itself, its first half with its second.
     """
+    if values.shape[0] == 1:
+        half = values.shape[1] // 2
+        values = np.concatenate([values[:, :half], values[:, half : 2 * half]])
     return _by_number(values, lambda own: arviz().rhat(own))
 
 

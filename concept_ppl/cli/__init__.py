@@ -1,6 +1,6 @@
 """The ``concept-ppl`` command, the only folder that knows all others."""
 
-from . import generative_models, language_models, studies
+from . import fitting, generative_models, language_models, studies
 from .application import app, main
 
-__all__ = ["app", "generative_models", "language_models", "main", "studies"]
+__all__ = ["app", "fitting", "generative_models", "language_models", "main", "studies"]

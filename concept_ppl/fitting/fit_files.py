@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
+from concept_ppl.contexts import Contexts
 from concept_ppl.errors import InputError
 from concept_ppl.fitting.fits import Fit
 from concept_ppl.fitting.inference_data import (
@@ -50,6 +52,13 @@ class FitFile:
     def observed(self) -> Observations:
         """What it has seen."""
         return observations_of(self.groups)
+
+    def has_seen(self, contexts: Contexts) -> bool:
+        """Whether these are the contexts that were fitted, all of them in their order."""
+        own = self.observed.contexts
+        return np.array_equal(own.lengths, contexts.lengths) and np.array_equal(
+            own.tokens, contexts.tokens
+        )
 
 
 def write_fit(

@@ -1,7 +1,7 @@
 """What a fit has seen, and a digest of it: fits of other observations cannot be compared."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from concept_ppl.contexts import UNOBSERVED, Contexts, as_contexts
-from concept_ppl.tracing import Model, compile_model
+from concept_ppl.contexts import UNOBSERVED, Contexts
+from concept_ppl.errors import InputError
+from concept_ppl.fitting.program import learn_structure
+from concept_ppl.tracing import Model
 
 Indices = Mapping[str, NDArray[np.int64]]
 
@@ -57,34 +59,66 @@ class Observations:
 
 
 def observations(
-    model: Model,
-    tokens: pd.DataFrame | Contexts | Any,
-    values: Mapping[str, Any],
-    *,
-    given: Mapping[str, Any] | None = None,
-    weights: NDArray[np.float64] | None = None,
+    model: Model, table: pd.DataFrame, contexts: Contexts, *, known: Sequence[str] = ()
 ) -> Observations:
-    """Collect what a fit of a model to a table of tokens reads.
+    """Collect what a model reads of a table: next tokens, ``weight``, and concepts that are known.
 
     Parameters
     ----------
-    model, tokens
-        As they were fitted; of a table, the columns of next-token sites and ``weight`` count.
-    values
-        Parameters, without which the program cannot be run.
-    given, weights
-        As they were fitted.
+    model
+        A program with something to learn.
+    table
+        A row for each context.
+    contexts
+        Its tokens.
+    known
+        Concepts whose values are observed: their columns hold labels, null where unknown.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or holds something else; the message names column and row.
     """
-    contexts = as_contexts(tokens)
-    next_tokens, own = {}, weights
-    if isinstance(tokens, pd.DataFrame):
-        graph = compile_model(model, max(contexts.longest, 1), values=values, lengths=())
-        next_tokens = {
-            name: np.where(tokens[name].isna(), UNOBSERVED, tokens[name]).astype(np.int64)
-            for name in graph.next_tokens
-            if name in tokens
-        }
-        if own is None and "weight" in tokens:
-            own = tokens["weight"].to_numpy(np.float64)
-    known = {name: np.asarray(index, np.int64) for name, index in (given or {}).items()}
-    return Observations(contexts, next_tokens, known, own)
+    graph = learn_structure(model, contexts.lengths).pieces[0].template
+    next_tokens = {
+        name: _whole_numbers(table[name], name) for name in graph.next_tokens if name in table
+    }
+    given = {}
+    for name in known:
+        if name not in graph.concepts:
+            names = ", ".join(graph.concepts)
+            raise InputError(f"model {graph.name} has no concept '{name}'; it has: {names}.")
+        if name not in table:
+            names = ", ".join(map(str, table.columns))
+            raise InputError(f"there is no column {name} of known values; there are: x, {names}.")
+        given[name] = _label_indices(table[name], name, graph.concepts[name].labels)
+    weights = _numbers(table["weight"]) if "weight" in table else None
+    return Observations(contexts, next_tokens, given, weights)
+
+
+def _whole_numbers(column: "pd.Series[Any]", name: str) -> NDArray[np.int64]:
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = column.notna().to_numpy() & ~(numbers == np.floor(numbers))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(
+            f"row {row}: {name} is {column.iloc[row]!r}, no whole number; give the next token's "
+            f"index, null where it was not observed."
+        )
+    return np.where(column.notna(), numbers, UNOBSERVED).astype(np.int64)
+
+
+def _label_indices(column: "pd.Series[Any]", name: str, labels: Sequence[str]) -> NDArray[np.int64]:
+    index = pd.Index(labels).get_indexer(pd.Index(column.astype(object).map(str)))
+    wrong = column.notna().to_numpy() & (index < 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(
+            f"row {row}: {name} is {column.iloc[row]!r}, none of its values {', '.join(labels)}."
+        )
+    return np.where(column.notna(), index, UNOBSERVED).astype(np.int64)
+
+
+def _numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    return np.asarray(numbers)

@@ -1,5 +1,6 @@
 """Data sets that the fitted model would have produced in place of the observed one."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,13 @@ SEEDS = 2**31
 
 
 def replicate(
-    model: Model, fit: Fit, observed: Observations, n_replicates: int, seed: int
+    model: Model,
+    fit: Fit,
+    observed: Observations,
+    n_replicates: int,
+    seed: int,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, NDArray[np.int64]]:
     """Draw from the posterior predictive distribution of everything that was observed.
 
@@ -31,6 +38,8 @@ def replicate(
         The fit, and what it has seen.
     n_replicates, seed
         How many, and the seed that draws them.
+    progress
+        Called with (replicates done, replicates in all).
 
     Returns
     -------
@@ -53,4 +62,6 @@ def replicate(
         rows["x"].append(np.where(hidden, UNOBSERVED, as_contexts(drawn[["x"]]).tokens))
         for name, index in observed.next_tokens.items():
             rows[name].append(np.where(index == UNOBSERVED, UNOBSERVED, drawn[name]))
+        if progress is not None:
+            progress(number + 1, n_replicates)
     return {name: np.stack(found).astype(np.int64) for name, found in rows.items()}

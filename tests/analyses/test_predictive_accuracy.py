@@ -161,3 +161,5 @@ def test_chains_that_disagree_have_a_large_r_hat():
     assert np.isnan(r_hat(draws)[0, 0])
     assert np.isnan(effective_draws(draws)[0, 0])
     assert relative_efficiency({"a": draws[:1]}) == 1
+    drifting = np.linspace(0, 3, 200)[None, :, None] + rng.normal(size=(1, 200, 1))
+    assert (r_hat(drifting) > 1.1).all()

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from concept_ppl import load_model, simulate
+from concept_ppl.contexts import as_contexts
 from concept_ppl.fitting.fits import Fit
 from concept_ppl.fitting.likelihood import make_likelihood
 from concept_ppl.fitting.observations import Observations, observations
@@ -70,7 +71,7 @@ def made_fit(
             "share": np.concatenate([matched["share"][:1], matched["share"][1:, :, ::-1]]),
             "words": np.concatenate([matched["words"][:1], matched["words"][1:, :, ::-1]]),
         }
-    observed = observations(model, tokens, {"share": SHARE, "words": WORDS})
+    observed = observations(model, tokens, as_contexts(tokens))
     likelihood = make_likelihood(model, tokens)
     log_likelihood = np.stack(
         [
