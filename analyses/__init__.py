@@ -19,9 +19,19 @@ from .layers import LayerCurve, LayerFit, layer_curve
 from .linear_maps import LinearMap, linear_map
 from .linearity_tests import Linearity, linearity
 from .model_agreement import CrossModel, cross_model
+from .model_ranking import ModelRanking, rank_models
 from .moments import Rows, stream_linear_map
 from .multiplicity import benjamini_hochberg, holm
+from .parameter_estimates import ParameterEstimates, parameter_estimates
 from .posterior_forms import PosteriorForm, posterior_form
+from .predictive_accuracy import (
+    PredictiveAccuracy,
+    held_out_accuracy,
+    information_criterion,
+    leave_one_out,
+    waic,
+)
+from .predictive_checks import PredictiveCheck, predictive_check, token_checks
 from .probes import Probe, probe
 from .results import RESULT_COLUMNS, Estimate, Row, result_frame
 from .ridge import DecomposedStates, decompose_states
@@ -55,8 +65,12 @@ __all__ = [
     "LayerFit",
     "LinearMap",
     "Linearity",
+    "ModelRanking",
+    "ParameterEstimates",
     "PopulationFit",
     "PosteriorForm",
+    "PredictiveAccuracy",
+    "PredictiveCheck",
     "Probe",
     "RankTests",
     "Row",
@@ -75,20 +89,28 @@ __all__ = [
     "equivalence",
     "error_budget",
     "goodness_of_fit",
+    "held_out_accuracy",
     "hierarchical_bootstrap",
     "holm",
     "independent_contrasts",
+    "information_criterion",
     "invertibility",
     "latex_table",
     "layer_curve",
+    "leave_one_out",
     "linear_map",
     "linearity",
+    "parameter_estimates",
     "population_fit",
     "posterior_form",
+    "predictive_check",
     "probe",
+    "rank_models",
     "rank_tests",
     "result_frame",
     "shuffled",
     "stored_rows",
     "stream_linear_map",
+    "token_checks",
+    "waic",
 ]

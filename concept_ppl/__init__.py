@@ -12,6 +12,7 @@ if not (Path(__file__).parent / "models").is_dir():
 
 if TYPE_CHECKING:
     from concept_ppl.bridge import extract, load_language_model
+    from concept_ppl.fitting import collapsed, fit
     from concept_ppl.generative import load_model
     from concept_ppl.posteriors import posterior
     from concept_ppl.queries import predictive
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 __version__ = version("concept-ppl")
 
 __all__ = [
+    "collapsed",
     "compile_model",
     "extract",
+    "fit",
     "load_language_model",
     "load_model",
     "posterior",
@@ -31,8 +34,10 @@ __all__ = [
 ]
 
 _HOME = {
+    "collapsed": "fitting",
     "compile_model": "tracing",
     "extract": "bridge",
+    "fit": "fitting",
     "load_language_model": "bridge",
     "load_model": "generative",
     "posterior": "posteriors",

@@ -13,6 +13,7 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,13 +41,22 @@ def _first_line(path: Path) -> str:
     return docstring.partition("\n")[0]
 
 
+def model_file(source: str | Path) -> Path:
+    """Return the file that a zoo name or ``path/to/file.py[:name]`` speaks of."""
+    path, separator, _ = str(source).partition(".py:")
+    if separator or str(source).endswith(".py"):
+        return Path(path + ".py" if separator else path)
+    return _zoo_path(str(source))
+
+
 def load_model(source: str | Path, **parameters: Any) -> Model:
     """Load a model by zoo name or file.
 
     Parameters
     ----------
     source
-        A name of :func:`zoo`, ``path/to/file.py``, or ``path/to/file.py:name``.
+        A name of :func:`zoo`, ``path/to/file.py``, ``path/to/file.py:name``, or a fit, ``fit.nc``,
+        whose parameters are then at their point or posterior mean.
     parameters
         Arguments of ``build``; those that ``build`` does not take, or all where the file defines a
         plain ``model``, are values of continuous sites and ``pyro.param`` statements.
@@ -55,13 +65,17 @@ def load_model(source: str | Path, **parameters: Any) -> Model:
     -------
     Model
         A Pyro function of the number of tokens; its attribute ``values`` holds the parameters that
-        are values of sites, and is used wherever the model is compiled.
+        are values of sites, and is used wherever the model is compiled; ``source`` and
+        ``parameters`` say how to load it again.
 
     Raises
     ------
     ModelError
         If there is no such model, its file fails, or a parameter is not understood.
     """
+    if str(source).endswith(".nc"):
+        fitted = import_module("concept_ppl.fitting.fitted_models")  # which loads its program here
+        return fitted.load_fitted(source, **parameters)  # type: ignore[no-any-return]
     path, _, name = str(source).partition(".py:")
     is_file = bool(name) or str(source).endswith(".py")
     file = Path(path + ".py" if name else str(source)) if is_file else None
@@ -74,7 +88,9 @@ def load_model(source: str | Path, **parameters: Any) -> Model:
         raise ModelError(f"model file {file} does not exist.")
     module = _execute(file)
     model, values = _pick(module, file, name, parameters)
-    return _prepared(model, name or file.stem, values)
+    prepared = _prepared(model, name or file.stem, values)
+    prepared.source, prepared.parameters = str(source), parameters  # type: ignore[attr-defined]
+    return prepared
 
 
 def _execute(file: Path) -> ModuleType:

@@ -128,6 +128,26 @@ def require_writable(
         pass
 
 
+def require_free_file(path: str | Path, *, force: bool = False) -> None:
+    """Refuse an output file before long work, as :func:`new_file` would after it.
+
+    Parameters
+    ----------
+    path, force
+        As :func:`new_file`.
+
+    Raises
+    ------
+    InputError
+        As :func:`new_file`.
+    """
+    with _saying_why(path):
+        target = Path(path).resolve()
+        _require_free_file(path, target, force=force)
+    with _temporary(path, target, folder=False):
+        pass
+
+
 def _require_free_file(path: str | Path, target: Path, *, force: bool) -> None:
     if target.is_dir():
         raise InputError(f"{path} is a folder; name a file to write to.")

@@ -135,7 +135,7 @@ def answer_sequences(
             f"concept '{chain.closing[0]}' of model {graph.name} depends on a state within the "
             f"context and has no posterior before that; leave out filtered and smoothed."
         )
-    states, kept = _forward(graph, chain, ordered, known, keep=keep)
+    states, kept = forward(graph, chain, ordered, known, keep=keep)
     answer = answer_from_table(chain.reported, states[torch.argsort(rows)], joint=wanted.joint)
     if wanted.filtered:
         tables = [normalise_rows(table) for table in kept]
@@ -153,7 +153,7 @@ def normalise_rows(table: Tensor) -> Tensor:
     return normalise(by_row(table), 1).reshape(table.shape)
 
 
-def _forward(
+def forward(
     graph: FactorGraph, chain: Chain, contexts: Contexts, given: Mapping[str, Tensor], *, keep: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """Return log p(state, x) at each context's last position, and α at every position if kept."""

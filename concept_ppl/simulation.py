@@ -20,7 +20,7 @@ def simulate(
     model: Model,
     n_contexts: int,
     *,
-    lengths: int | tuple[int, int] | None = None,
+    lengths: int | tuple[int, int] | NDArray[np.int64] | None = None,
     seed: int = 0,
     values: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
@@ -33,8 +33,8 @@ def simulate(
     n_contexts
         How many.
     lengths
-        Number of tokens, or the shortest and the longest (uniform between). Default: the model's
-        attribute ``lengths``, else 1 to 8.
+        Number of tokens, the shortest and the longest (uniform between), or one for each context.
+        Default: the model's attribute ``lengths``, else 1 to 8.
     seed
         Same seed, same contexts.
     values
@@ -47,16 +47,29 @@ def simulate(
         names its tokens (joined by spaces), and one column per concept: its value's label, for a
         moving concept a list with one label a position.
     """
-    shortest, longest = _length_range(model, lengths)
     if n_contexts < 1:
         raise InputError(f"the number of contexts must be at least 1, not {n_contexts}.")
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(shortest, longest + 1, (n_contexts,), generator=generator).numpy()
+    drawn = _drawn_lengths(model, n_contexts, lengths, generator)
     parts = [
         _columns(graph, drawn[rows], generator).set_index(rows)
         for graph, rows in compile_lengths(model, drawn, values=values)
     ]
     return pd.concat(parts).sort_index()
+
+
+def _drawn_lengths(
+    model: Model,
+    n_contexts: int,
+    lengths: int | tuple[int, int] | NDArray[np.int64] | None,
+    generator: torch.Generator,
+) -> NDArray[np.int64]:
+    if isinstance(lengths, np.ndarray):
+        if lengths.shape != (n_contexts,):
+            raise InputError(f"lengths have shape {lengths.shape}, the contexts are {n_contexts}.")
+        return lengths
+    shortest, longest = _length_range(model, lengths)
+    return torch.randint(shortest, longest + 1, (n_contexts,), generator=generator).numpy()
 
 
 def _length_range(model: Model, lengths: int | tuple[int, int] | None) -> tuple[int, int]:

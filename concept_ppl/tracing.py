@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from concept_ppl.control_flow import ControlFlowError
@@ -118,6 +119,39 @@ def compile_lengths(
     _require_used(graph.name, given)
 
 
+def retrace(
+    model: Model, n_tokens: int, given: GivenValues, parameters: Messenger, n_plates: int
+) -> FactorGraph:
+    """Trace a program again, whose checks it has passed, at other values of its parameters.
+
+    Parameters
+    ----------
+    model, n_tokens
+        As in :func:`compile_model`.
+    given
+        Values that stay.
+    parameters
+        A handler that gives the continuous sites and ``pyro.param`` statements their values.
+    n_plates
+        Of :func:`count_plates`.
+    """
+    name = getattr(model, "__name__", type(model).__name__)
+    with double_precision(), watching_row_sums() as row_sums:
+        enumeration = Enumeration(n_plates, row_sums)
+        with _explaining(name, "fails when its sites are enumerated"):
+            run(model, n_tokens, given, parameters, enumeration)
+        return assemble(model, name, n_tokens, enumeration)
+
+
+def count_plates(model: Model, n_tokens: int, given: GivenValues, parameters: Messenger) -> int:
+    """Run a program as written and return how many tensor dimensions its plates take."""
+    name = getattr(model, "__name__", type(model).__name__)
+    with double_precision(), _explaining(name, "fails when it is run once"):
+        first = Assignment(Draws(torch.Generator().manual_seed(0)))
+        run(model, n_tokens, given, parameters, first)
+    return first.n_plates
+
+
 def _given(model: Model, values: Mapping[str, Any] | None) -> GivenValues:
     return GivenValues({**getattr(model, "values", {}), **(values or {})})
 
@@ -136,7 +170,7 @@ def _compile(
     name = getattr(model, "__name__", type(model).__name__)
     generator = torch.Generator().manual_seed(seed)
     draws = Draws(generator)
-    with _double_precision(), watching_row_sums() as row_sums:
+    with double_precision(), watching_row_sums() as row_sums:
         first = Assignment(draws)
         with _explaining(name, "fails when it is run once"):
             run(model, n_tokens, given, first)
@@ -146,7 +180,7 @@ def _compile(
             enumeration = Enumeration(first.n_plates, row_sums)
             with _explaining(name, "fails when its sites are enumerated"):
                 run(model, length, given, enumeration)
-            return _assemble(model, name, length, enumeration)
+            return assemble(model, name, length, enumeration)
 
         graph = trace(n_tokens)
         require_agreement(graph, model, given, draws)
@@ -172,7 +206,7 @@ def _require_used(name: str, given: GivenValues) -> None:
 
 
 @contextmanager
-def _double_precision() -> Iterator[None]:
+def double_precision() -> Iterator[None]:
     """Let literals in the program become float64 tables."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
@@ -221,7 +255,8 @@ def _is_control_flow(error: BaseException) -> bool:
     return any(pattern in str(error) for pattern in patterns)
 
 
-def _assemble(model: Model, name: str, n_tokens: int, enumeration: Enumeration) -> FactorGraph:
+def assemble(model: Model, name: str, n_tokens: int, enumeration: Enumeration) -> FactorGraph:
+    """Put the tables that an enumeration recorded together to a graph."""
     sites = enumeration.sites.values()
     tokens = [site for site in sites if site.role == "token"]
     vocabulary_size = _require_tokens(name, tokens, n_tokens)
@@ -323,6 +358,8 @@ def _next_factors(site: TracedSite) -> list[Factor]:
 
 def _without_idle(parents: tuple[str, ...], table: Tensor) -> tuple[tuple[str, ...], Tensor]:
     """Drop the dimensions along which a table does not change (other members of a plate)."""
+    if table.requires_grad:
+        return parents, table  # equal at these values of the parameters is not equal at all
     kept: list[str] = []
     for parent in parents:
         axis = len(kept)

@@ -29,6 +29,7 @@ def build(
     y_determinism: float | None = 0.5,
     seed: int = 0,
     lengths: tuple[int, int] = (1, 8),
+    learn: bool = False,
 ) -> Callable[[int], None]:
     """Return the model.
 
@@ -68,6 +69,10 @@ def build(
         Of the graph and the tables.
     lengths
         Shortest and longest context to simulate.
+    learn
+        Leave the tables unknown: ``p_c_0``, ``p_c_1``, … of the concepts given their parents and
+        ``p_x`` of the tokens, with flat Dirichlet priors, are sites to be fitted, on the graph of
+        this seed. The next token and the knobs then play no part.
 
     Raises
     ------
@@ -87,6 +92,8 @@ def build(
     rng = np.random.default_rng(seed)
     parents = random_graph(len(sizes), expected_degree, rng)
     read = _token_parents(token_parents, len(sizes), rng)
+    if learn:
+        return _unknown(sizes, parents, read, vocabulary, lengths)
     priors = [
         _dirichlet(f"c_{i}", [sizes[j] for j in parents[i]], size, CONCEPT_CONCENTRATION, rng)
         for i, size in enumerate(sizes)
@@ -106,6 +113,37 @@ def build(
             pyro.sample("x", dist.Categorical(logits=_pick(emission, [c[i] for i in read])))
         if following is not None:
             pyro.sample("y", dist.Categorical(logits=_pick(following, c)))
+
+    model.lengths = tuple(lengths)  # type: ignore[attr-defined]
+    return model
+
+
+def _unknown(
+    sizes: Sequence[int],
+    parents: Sequence[Parents],
+    read: Parents,
+    vocabulary: int,
+    lengths: tuple[int, int],
+) -> Callable[[int], None]:
+    """Return the model with flat priors over its tables."""
+
+    def table(name: str, given: Parents, size: int) -> Tensor:
+        flat = torch.ones(*[sizes[j] for j in given], size)
+        site: Tensor = pyro.sample(name, dist.Dirichlet(flat).to_event(len(given)))
+        return site
+
+    def model(n_tokens: int) -> None:
+        tables = [
+            table(f"p_c_{i}", given, size)
+            for i, (given, size) in enumerate(zip(parents, sizes, strict=True))
+        ]
+        emission = table("p_x", read, vocabulary)
+        c: list[Tensor] = []
+        for i, given in enumerate(parents):
+            probs = _pick(tables[i], [c[j] for j in given])
+            c.append(pyro.sample(f"c_{i}", dist.Categorical(probs)))
+        with pyro.plate("position", n_tokens):
+            pyro.sample("x", dist.Categorical(_pick(emission, [c[i] for i in read])))
 
     model.lengths = tuple(lengths)  # type: ignore[attr-defined]
     return model

@@ -17,6 +17,7 @@ def build(
     y_determinism: float = 0.5,
     seed: int = 0,
     lengths: tuple[int, int] = (1, 8),
+    learn: bool = False,
 ) -> Callable[[int], None]:
     """Return the model.
 
@@ -36,6 +37,10 @@ def build(
         Of the random tables.
     lengths
         Shortest and longest context to simulate.
+    learn
+        Leave the tables unknown: ``share`` of the topics and ``emission`` of each, with flat
+        Dirichlet priors, are sites to be fitted. The next token, ``seed`` and the knobs then play
+        no part.
 
     Raises
     ------
@@ -49,6 +54,8 @@ def build(
     for name, value in (("x_informativeness", x_informativeness), ("y_determinism", y_determinism)):
         if not 0 <= value <= 1:
             raise ModelError(f"{name} must lie between 0 and 1, not {value}.")
+    if learn:
+        return _unknown(topics, vocabulary, lengths)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         concentration = torch.full((vocabulary,), 0.3)
@@ -64,6 +71,21 @@ def build(
         with pyro.plate("position", n_tokens):
             pyro.sample("x", dist.Categorical(logits=Vindex(emission)[topic]))
         pyro.sample("y", dist.Categorical(logits=Vindex(following)[topic]))
+
+    model.lengths = tuple(lengths)  # type: ignore[attr-defined]
+    return model
+
+
+def _unknown(topics: int, vocabulary: int, lengths: tuple[int, int]) -> Callable[[int], None]:
+    """Return the model with flat priors over its tables."""
+
+    def model(n_tokens: int) -> None:
+        share = pyro.sample("share", dist.Dirichlet(torch.ones(topics)))
+        flat = dist.Dirichlet(torch.ones(topics, vocabulary)).to_event(1)
+        emission = pyro.sample("emission", flat)
+        topic = pyro.sample("topic", dist.Categorical(share))
+        with pyro.plate("position", n_tokens):
+            pyro.sample("x", dist.Categorical(Vindex(emission)[topic]))
 
     model.lengths = tuple(lengths)  # type: ignore[attr-defined]
     return model

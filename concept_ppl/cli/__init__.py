@@ -1,10 +1,11 @@
 """The ``concept-ppl`` command, the only folder that knows all others."""
 
-from . import generative_models, laboratory, language_models, studies, word_pairs
+from . import fitting, generative_models, laboratory, language_models, studies, word_pairs
 from .application import app, main
 
 __all__ = [
     "app",
+    "fitting",
     "generative_models",
     "laboratory",
     "language_models",

@@ -1,7 +1,9 @@
 """Commands on generative models: list, simulate, answer exactly."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +22,10 @@ from .options import (
     require_device,
 )
 from .progress import stage
+
+if TYPE_CHECKING:
+    from concept_ppl.contexts import Contexts
+    from concept_ppl.posteriors import Posterior
 
 
 @app.command()
@@ -62,6 +68,10 @@ def posterior(
     tokens: Annotated[Path, typer.Argument(help="Parquet with a column x (list of int).")],
     output: Output,
     joint: Annotated[bool, typer.Option("--joint", help="Also write the joint log_joint.")] = False,
+    draws: Annotated[
+        int,
+        typer.Option(min=0, help="Of a fit.nc: average over so many. 0: parameters at their mean."),
+    ] = 0,
     memory: Annotated[float, typer.Option(help="Budget of working memory in bytes.")] = 2e9,
     parameter: Parameters = [],  # noqa: B006
     seed: Seed = 0,
@@ -73,21 +83,37 @@ def posterior(
     from concept_ppl.outputs import new_file
     from concept_ppl.posteriors import posterior as answer
 
-    program = load_program(model, parameter)
     del seed  # nothing here is drawn at random
     require_device(device)
     _, contexts = read_tokens(tokens)
+    if draws:
+        question = _averaging(model, parameter, draws)
+    else:
+        question = partial(answer, load_program(model, parameter))
     with new_file(output, force=force) as path:
         with stage("posterior") as progress, naming(tokens):
-            result = answer(
-                program,
-                contexts,
-                joint=joint,
-                memory=memory,
-                device=device,
-                progress=progress,
+            result = question(
+                contexts, joint=joint, memory=memory, device=device, progress=progress
             )
         result.to_frame().to_parquet(path, index=False)
+
+
+def _averaging(model: str, parameter: list[str], draws: int) -> Callable[..., "Posterior"]:
+    """Return the posterior of contexts averaged over the draws of a fit, as a question to ask."""
+    from concept_ppl.fitting.fit_files import read_fit
+    from concept_ppl.fitting.fitted_models import program_of
+    from concept_ppl.fitting.predictions import averaged_posterior
+
+    if not model.endswith(".nc") or parameter:
+        raise InputError("--draws averages over the draws of a fit.nc, without -p; leave it out.")
+    file = read_fit(model)
+    program = program_of(file)
+
+    def question(contexts: "Contexts", **options: Any) -> "Posterior":
+        seen = file.has_seen(contexts)
+        return averaged_posterior(program, file.fit, contexts, n_draws=draws, seen=seen, **options)
+
+    return question
 
 
 def _lengths(text: str) -> int | tuple[int, int] | None:

@@ -119,6 +119,8 @@ def plain(value: object) -> Any:
             answer = value
         case float() if math.isfinite(value):
             answer = value
+        case _ if hasattr(value, "tolist"):  # a tensor
+            answer = plain(value.tolist())
         case _:
             answer = str(value)
     return answer

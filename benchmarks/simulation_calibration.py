@@ -1,0 +1,224 @@
+"""Are posteriors of parameters right? Simulation-based calibration of NUTS on a small program.
+
+Each data set is drawn from parameters that are drawn from the prior; the rank of each true number
+among its posterior draws is then uniform, and 95% intervals cover in 95% of the data sets. Ranks
+are kept in ``benchmarks/results/simulation_calibration.jsonl``, a line a data set, so that a run
+that was stopped goes on where it was. ``--write`` renders the page in docs/. Source: Talts et al.
+(2018), https://arxiv.org/abs/1804.06788; simultaneous band: Säilynoja, Bürkner and Vehtari (2022),
+https://doi.org/10.1007/s11222-022-10090-6.
+"""
+
+import argparse
+import json
+import platform
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.ops.indexing import Vindex
+from scipy import stats
+
+from concept_ppl import fit, simulate
+
+ROOT = Path(__file__).parents[1]
+RANKS = ROOT / "benchmarks" / "results" / "simulation_calibration.jsonl"
+TABLE = ROOT / "docs" / "reference" / "simulation_calibration.csv"
+PAGE = ROOT / "docs" / "reference" / "simulation_calibration.md"
+N_CONTEXTS, N_TOKENS = 40, 4
+WARMUP, KEPT, EVERY = 200, 99, 3
+"""Warm-up, draws whose ranks count, and iterations from one of them to the next."""
+BINS = 20
+"""KEPT + 1 ranks in so many bins."""
+WEIGHTS = torch.tensor([4.0, 2.0], dtype=torch.float64)
+EMISSION = torch.tensor([[3.0, 1.0, 1.0], [1.0, 2.0, 3.0]], dtype=torch.float64)
+
+
+def small(n_tokens):
+    """Two classes whose priors differ, so that their names are known; three token values."""
+    share = pyro.sample("share", dist.Dirichlet(WEIGHTS))
+    with pyro.plate("classes", 2):
+        emission = pyro.sample("emission", dist.Dirichlet(EMISSION))
+    kind = pyro.sample("kind", dist.Categorical(share))
+    with pyro.plate("position", n_tokens):
+        pyro.sample("x", dist.Categorical(Vindex(emission)[kind]))
+
+
+def numbers(values):
+    """Return the free numbers that are ranked, by name, from arrays (…, *shape)."""
+    share, emission = np.asarray(values["share"]), np.asarray(values["emission"])
+    named = {"share[0]": share[..., 0]}
+    for k in range(2):
+        for v in range(3):
+            named[f"emission[{k},{v}]"] = emission[..., k, v]
+    return named
+
+
+def one(seed, kept=KEPT, warmup=WARMUP):
+    """Draw parameters and tokens, fit, and return ranks and coverage."""
+    rng = np.random.default_rng(seed)
+    truth = {
+        "share": rng.dirichlet(WEIGHTS.numpy()),
+        "emission": np.stack([rng.dirichlet(row) for row in EMISSION.numpy()]),
+    }
+    tokens = simulate(small, N_CONTEXTS, lengths=N_TOKENS, values=truth, seed=seed)
+    found = fit(
+        small,
+        tokens["x"],
+        "nuts",
+        chains=1,
+        warmup=warmup,
+        draws=kept * EVERY,
+        seed=seed,
+        log_likelihood=False,
+    )
+    true = numbers(truth)
+    ranks, covered = {}, {}
+    for name, draws in numbers(found.draws).items():
+        thinned = draws[0, EVERY - 1 :: EVERY]
+        ranks[name] = int((thinned < true[name]).sum())
+        low, high = np.quantile(draws[0], [0.025, 0.975])
+        covered[name] = bool(low <= true[name] <= high)
+    diverging = int(found.sample_stats["diverging"].sum())
+    return {"seed": seed, "ranks": ranks, "covered": covered, "diverging": diverging}
+
+
+def rank_tests(ranks, kept=KEPT):
+    """Return the p-value of a χ² test, and whether the ECDF stays in its simultaneous 95% band."""
+    ranks = np.asarray(ranks)
+    counts = np.bincount(ranks * BINS // (kept + 1), minlength=BINS)
+    p_value = float(stats.chisquare(counts).pvalue)
+    grid = np.arange(1, kept + 1) / (kept + 1)
+    reached = (ranks[:, None] < np.arange(1, kept + 1)).sum(0)
+    level = band_level(len(ranks), kept)
+    low, high = stats.binom.interval(1 - level, len(ranks), grid)
+    outside = (reached < low) | (reached > high)
+    return p_value, not outside.any()
+
+
+def band_level(n, kept, *, level=0.05, repeats=2000):
+    """Return the pointwise level at which the band holds simultaneously, by simulation."""
+    rng = np.random.default_rng(0)
+    grid = np.arange(1, kept + 1) / (kept + 1)
+    smallest = np.empty(repeats)
+    for r in range(repeats):
+        counts = np.bincount(rng.integers(0, kept + 1, n), minlength=kept + 1)
+        reached = counts.cumsum()[:-1]
+        below = stats.binom.cdf(reached, n, grid)
+        above = stats.binom.sf(reached - 1, n, grid)
+        smallest[r] = 2 * np.minimum(below, above).min()
+    return float(np.quantile(smallest, level))
+
+
+def stored(path):
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines()
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # the last line of a run that was killed
+    return found
+
+
+def quietly(seed):
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    return one(seed)
+
+
+def run(n, path=RANKS, *, ask=quietly, workers=1):
+    """Fit the data sets that the file does not hold yet; a line is written as each is done."""
+    path.parent.mkdir(exist_ok=True)
+    done = stored(path)
+    path.write_text("".join(json.dumps(line) + "\n" for line in done))
+    missing = sorted(set(range(n)) - {line["seed"] for line in done})
+    with path.open("a") as file, ProcessPoolExecutor(workers) as pool:
+        for task in as_completed([pool.submit(ask, seed) for seed in missing]):
+            file.write(json.dumps(task.result()) + "\n")
+            file.flush()
+
+
+def summarise(lines):
+    """Return one row a number: rank test, band, coverage with its interval."""
+    rows = []
+    for name in lines[0]["ranks"]:
+        p_value, inside = rank_tests([line["ranks"][name] for line in lines])
+        hits = sum(line["covered"][name] for line in lines)
+        interval = stats.binomtest(hits, len(lines)).proportion_ci(0.95, "wilson")
+        rows.append(
+            {
+                "number": name,
+                "data_sets": len(lines),
+                "rank_p_value": p_value,
+                "ecdf_in_band": inside,
+                "coverage": hits / len(lines),
+                "coverage_low": interval.low,
+                "coverage_high": interval.high,
+            }
+        )
+    return rows
+
+
+def write(lines):
+    rows = summarise(lines)
+    header = list(rows[0])
+    text = [",".join(header)]
+    text += [
+        ",".join(f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in header)
+        for row in rows
+    ]
+    TABLE.write_text("\n".join(text) + "\n")
+    hits = [line["covered"][name] for line in lines for name in line["covered"]]
+    diverging = sum(line["diverging"] for line in lines)
+    page = [
+        "# Simulation-based calibration of NUTS",
+        "",
+        f"{len(lines)} data sets of {N_CONTEXTS} contexts of {N_TOKENS} tokens, each drawn from "
+        f'parameters that were drawn from the prior, and fitted with `fit(…, "nuts")`: '
+        f"{WARMUP} warm-up iterations, {KEPT * EVERY} draws, of which every {EVERY}th is ranked. "
+        f"{diverging} of {len(lines) * KEPT * EVERY:,} transitions diverged.",
+        "",
+        "| number | rank test, p | ECDF in its 95% band | 95% intervals cover |",
+        "|---|---|---|---|",
+    ]
+    page += [
+        f"| {row['number']} | {row['rank_p_value']:.3f} | {'yes' if row['ecdf_in_band'] else 'no'} "
+        f"| {row['coverage']:.3f} [{row['coverage_low']:.3f}, {row['coverage_high']:.3f}] |"
+        for row in rows
+    ]
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "pyro-ppl"))
+    page += [
+        "",
+        f"All numbers together cover in {np.mean(hits):.3f} of the cases. The rank test is χ² over "
+        f"{BINS} bins; the band is two-sided and simultaneous. The two rows of `emission` have "
+        "three numbers each, of which two are free.",
+        "",
+        f"Made by `python benchmarks/simulation_calibration.py -n {len(lines)} --write` (Python "
+        f"{platform.python_version()}, {versions}).",
+    ]
+    PAGE.write_text("\n".join(page) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-n", type=int, default=500, help="data sets in all")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--write", action="store_true", help="render the page in docs/")
+    options = parser.parse_args()
+    run(options.n, workers=options.workers)
+    lines = stored(RANKS)
+    for row in summarise(lines):
+        print(row)
+    if options.write:
+        write(lines)
+
+
+if __name__ == "__main__":
+    main()

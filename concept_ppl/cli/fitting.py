@@ -1,0 +1,196 @@
+"""Commands that learn a generative model from tokens, and compare and check what was learned."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from concept_ppl.errors import InputError
+
+from .application import app
+from .options import (
+    Device,
+    Force,
+    ModelName,
+    Output,
+    Parameters,
+    Seed,
+    load_program,
+    naming,
+    require_device,
+)
+from .progress import fit_stage, stage
+
+if TYPE_CHECKING:
+    from concept_ppl.fitting.fit_files import FitFile
+
+Known = Annotated[
+    list[str],
+    typer.Option(
+        "--known", help="A concept whose column in the tokens file holds its value; repeatable."
+    ),
+]
+
+
+@app.command()
+def fit(
+    model: ModelName,
+    tokens: Annotated[Path, typer.Argument(help="Parquet with a column x (list of int).")],
+    output: Output,
+    method: Annotated[str, typer.Option(help="em, map, svi or nuts.")] = "em",
+    restarts: Annotated[int, typer.Option(min=1, help="Starts of em and map.")] = 5,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="At most so many. Default: the method's own.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Contexts of a minibatch, for map and svi.")
+    ] = None,
+    guide: Annotated[str, typer.Option(help="One of Pyro's automatic guides, for svi.")] = (
+        "AutoNormal"
+    ),
+    chains: Annotated[int, typer.Option(min=1, help="Of nuts.")] = 4,
+    warmup: Annotated[int, typer.Option(min=0, help="Of nuts, a chain.")] = 500,
+    draws: Annotated[int, typer.Option(min=1, help="Of nuts, a chain, and of svi.")] = 1000,
+    known: Known = [],  # noqa: B006
+    replicates: Annotated[
+        int, typer.Option(min=0, help="Data sets of the posterior predictive to keep.")
+    ] = 0,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File for the state; where it exists, go on from it.")
+    ] = None,
+    memory: Annotated[float, typer.Option(help="Budget of working memory in bytes.")] = 2e9,
+    parameter: Parameters = [],  # noqa: B006
+    seed: Seed = 0,
+    device: Device = "cpu",
+    force: Force = False,
+) -> None:
+    """Learn a model's parameters from tokens: continuous sites and pyro.param statements."""
+    from concept_ppl.contexts import read_tokens
+    from concept_ppl.fitting.fit_files import write_fit
+    from concept_ppl.fitting.methods import fit as learn
+    from concept_ppl.fitting.observations import observations
+    from concept_ppl.fitting.replicates import replicate
+    from concept_ppl.generative import model_file
+    from concept_ppl.outputs import require_free_file
+
+    require_free_file(output, force=force)
+    _require_cpu(device)
+    program = load_program(model, parameter)
+    table, contexts = read_tokens(tokens)
+    with naming(tokens):
+        observed = observations(program, table, contexts, known=known)
+        with fit_stage() as progress:
+            found = learn(
+                program,
+                contexts,
+                method,
+                weights=observed.weights,
+                given=observed.given,
+                next_tokens=observed.next_tokens,
+                restarts=restarts,
+                iterations=iterations,
+                batch_size=batch_size,
+                guide=guide,
+                chains=chains,
+                warmup=warmup,
+                draws=draws,
+                seed=seed,
+                checkpoint=checkpoint,
+                progress=progress,
+                memory=memory,
+            )
+    drawn: dict[str, Any] = {}
+    if replicates:
+        with stage("draw replicates") as drawing:
+            drawn = replicate(program, found, observed, replicates, seed, progress=drawing)
+    write_fit(found, observed, output, replicates=drawn, program=model_file(model), force=force)
+    typer.echo(found.summary())
+
+
+@app.command()
+def compare(
+    fits: Annotated[list[Path], typer.Argument(help="Two or more files that fit wrote.")],
+    by: Annotated[
+        str,
+        typer.Option(
+            help="loo, waic, aic, bic or held-out. Default: loo of posteriors, bic of points."
+        ),
+    ] = "",
+    held_out: Annotated[
+        Path | None, typer.Option(help="Tokens that no fit has seen, to compare by those.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Draws to average over held out.")] = 200,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Also write the table, as CSV.")
+    ] = None,
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    force: Force = False,
+) -> None:
+    """Rank fits of the same tokens by how well they foretell contexts that they have not seen."""
+    from concept_ppl.analyses import rank_models
+    from concept_ppl.analyses.studies.fit_accuracy import accuracies_of, choose_criterion
+    from concept_ppl.fitting.fit_files import read_fit
+    from concept_ppl.outputs import new_file
+
+    del seed  # nothing here is drawn at random
+    _require_cpu(device)
+    files = {str(path): read_fit(path) for path in dict.fromkeys(fits)}
+    _require_same_data(files)
+    criterion = choose_criterion(files, by, held_out)
+    with stage("compare") as progress:
+        accuracies = accuracies_of(
+            files, criterion, held_out=held_out, n_draws=draws, level=level, progress=progress
+        )
+    ranking = rank_models(accuracies, level=level)
+    if output is not None:
+        with new_file(output, force=force) as path:
+            ranking.tidy().to_csv(path, index=False)
+    typer.echo(ranking.summary())
+
+
+@app.command()
+def check(
+    fit_file: Annotated[Path, typer.Argument(metavar="FIT", help="A file that fit wrote.")],
+    output: Output,
+    replicates: Annotated[
+        int, typer.Option(min=20, help="Data sets to draw, where the file holds fewer.")
+    ] = 200,
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    force: Force = False,
+) -> None:
+    """Ask whether a fit can be trusted and reproduces its tokens, and write a report folder."""
+    from concept_ppl.analyses.studies.fit_check import check_fit
+
+    _require_cpu(device)
+    page = check_fit(
+        fit_file,
+        output,
+        n_replicates=replicates,
+        level=level,
+        seed=seed,
+        command=["concept-ppl", *sys.argv[1:]],
+        stage=stage,
+        force=force,
+    )
+    typer.echo(str(page))
+
+
+def _require_cpu(device: str) -> None:
+    if require_device(device) != "cpu":
+        raise InputError(f"fits are computed on the cpu; leave out --device {device}.")
+
+
+def _require_same_data(files: "dict[str, FitFile]") -> None:
+    first = next(iter(files.values()))
+    for name, file in files.items():
+        if file.attributes["observed_digest"] != first.attributes["observed_digest"]:
+            raise InputError(
+                f"{first.path} and {name} were fitted to different observations (tokens, next "
+                f"tokens, known values or weights), so no difference between them has a meaning; "
+                f"fit both to the same file, with the same --known."
+            )

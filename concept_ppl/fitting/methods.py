@@ -1,0 +1,418 @@
+"""Parameters of a generative model from tokens: EM, posterior mode, variational, NUTS."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from concept_ppl.contexts import as_contexts
+from concept_ppl.errors import InputError
+from concept_ppl.fitting.ascents import Ascent, Pace, Report, ascend
+from concept_ppl.fitting.chains import sample_chains
+from concept_ppl.fitting.checkpoints import SECONDS_BETWEEN, Checkpoint, identity_of
+from concept_ppl.fitting.expectation_maximisation import (
+    ExpectationMaximisation,
+    plan_m_step,
+    require_mode,
+)
+from concept_ppl.fitting.findings import doubts_about_ascent, doubts_about_point
+from concept_ppl.fitting.fits import Fit
+from concept_ppl.fitting.likelihood import Batch, Likelihood, make_likelihood
+from concept_ppl.fitting.observed_information import observed_information
+from concept_ppl.fitting.posterior_mode import FullBatch, Minibatches
+from concept_ppl.fitting.program import Program
+from concept_ppl.fitting.symmetries import find_symmetries, match_draws
+from concept_ppl.fitting.variational import variational
+from concept_ppl.tracing import Model
+
+METHODS = ("em", "map", "svi", "nuts")
+ITERATIONS = {"em": 2000, "map": 200, "svi": 3000, "nuts": 0}
+LEARNING_RATES = {"map": 0.05, "svi": 0.02}
+MOST_KEPT = 2**27
+"""Cells of ``log_likelihood`` that are kept: 1 GiB."""
+
+
+def fit(
+    model: Model,
+    tokens: Batch,
+    method: str = "em",
+    *,
+    weights: Sequence[float] | NDArray[np.float64] | None = None,
+    given: Mapping[str, Any] | None = None,
+    next_tokens: Mapping[str, Any] | None = None,
+    values: Mapping[str, Any] | None = None,
+    start: Mapping[str, Any] | None = None,
+    restarts: int = 5,
+    iterations: int | None = None,
+    tolerance: float = 1e-9,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    guide: str = "AutoNormal",
+    chains: int = 4,
+    warmup: int = 500,
+    draws: int = 1000,
+    target_acceptance: float = 0.8,
+    max_tree_depth: int = 10,
+    seed: int = 0,
+    standard_errors: bool = True,
+    log_likelihood: bool = True,
+    checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = SECONDS_BETWEEN,
+    progress: Report | None = None,
+    memory: float = 2e9,
+) -> Fit:
+    """Learn the continuous sites and ``pyro.param`` statements of a program from tokens.
+
+    Parameters
+    ----------
+    model
+        A Pyro program for one context (see :func:`~concept_ppl.tracing.compile_model`) with
+        ``pyro.param`` statements or continuous sites, whose distributions are their priors.
+    tokens
+        Lists of token indices, a rectangular tensor, a table with a column ``x``, or
+        :class:`~concept_ppl.contexts.Contexts`; −1 (``None``, null) is unobserved.
+    method
+        ``em``: expectation maximisation, to the likelihood's or, with priors, the posterior's mode.
+        ``map``: the same mode by L-BFGS, or with ``batch_size`` by Adam. ``svi``: variational
+        inference. ``nuts``: draws from the posterior.
+    weights
+        How often each context counts, shape (n_contexts,); default: the table's column ``weight``.
+    given
+        Known values of concepts: name to value indices, shape (n_contexts,), −1 where unknown.
+    next_tokens
+        Observed next tokens: site to token, shape (n_contexts,), −1 where unknown; default: the
+        table's columns of that name.
+    values
+        Parameters that are known and stay as they are.
+    start
+        Values to start from, by name: of the first restart, of every chain.
+    restarts
+        Starts of ``em`` and ``map``, random but for ``start``; the best one is kept.
+    iterations
+        At most: of ``em``; of ``map`` blocks of L-BFGS or, with ``batch_size``, passes over the
+        contexts; of ``svi`` steps.
+    tolerance
+        ``em`` and ``map`` end when an iteration gains less, in nats a token.
+    batch_size
+        Contexts of a minibatch, for ``map`` and ``svi``.
+    learning_rate
+        The first step size of Adam, for ``map`` with ``batch_size`` and ``svi``.
+    guide
+        For ``svi``: the name of one of Pyro's automatic guides.
+    chains, warmup, draws, target_acceptance, max_tree_depth
+        Of ``nuts``; ``draws`` of ``svi`` too.
+    seed
+        Same seed, same fit.
+    standard_errors
+        Whether ``em`` and ``map`` compute them from the observed information.
+    log_likelihood
+        Whether log p(x) of each context under each draw is kept.
+    checkpoint, checkpoint_seconds
+        A file for the state of the fit, written at most so often and replaced whole; where it
+        exists, the same fit goes on from it and ends in the same numbers.
+    progress
+        Called with :class:`~concept_ppl.fitting.ascents.Progress` at each iteration.
+    memory
+        Budget in bytes for the tables of a chunk of contexts.
+
+    Raises
+    ------
+    InputError, ModelError
+        If tokens, options or the program cannot be used; the message names row, argument or site.
+    """
+    if method not in METHODS:
+        raise InputError(f"method '{method}' is unknown; choose one of {', '.join(METHODS)}.")
+    options = {
+        "method": method,
+        "restarts": restarts,
+        "iterations": ITERATIONS[method] if iterations is None else iterations,
+        "tolerance": tolerance,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate or LEARNING_RATES.get(method),
+        "guide": guide,
+        "chains": chains,
+        "warmup": warmup,
+        "draws": draws,
+        "target_acceptance": target_acceptance,
+        "max_tree_depth": max_tree_depth,
+        "seed": seed,
+    }
+    _require_options(options)
+    contexts = as_contexts(tokens)
+    likelihood = make_likelihood(
+        model,
+        tokens,
+        weights=weights,
+        given=given,
+        next_tokens=next_tokens,
+        values=values,
+        memory=memory,
+    )
+    first = _start(likelihood.program, start)
+    identity = identity_of(
+        options,
+        contexts.tokens,
+        contexts.lengths,
+        likelihood.weights,
+        {name: np.asarray(index) for name, index in (given or {}).items()},
+        {name: p.shape for name, p in likelihood.program.parameters.items()},
+        {name: value.numpy() for name, value in (first or {}).items()},
+        getattr(model, "source", likelihood.program.name),
+        getattr(model, "parameters", {}),
+    )
+    file = Checkpoint(Path(checkpoint) if checkpoint else None, identity, checkpoint_seconds)
+    run = _RUNS[method]
+    found = run(likelihood, options, first, file, progress, standard_errors)
+    return _assembled(model, likelihood, options, found, tuple(given or ()), log_likelihood)
+
+
+def _require_options(options: Mapping[str, Any]) -> None:
+    counts = {"restarts": 1, "chains": 1, "draws": 1, "warmup": 0, "max_tree_depth": 1}
+    if options["method"] != "nuts":
+        counts["iterations"] = 1
+    for name, least in counts.items():
+        if not isinstance(options[name], int) or options[name] < least:
+            raise InputError(f"{name} must be a whole number from {least}, not {options[name]!r}.")
+    if not options["tolerance"] >= 0:
+        raise InputError(f"tolerance must be at least 0, not {options['tolerance']}.")
+    if options["batch_size"] is not None and options["method"] in {"em", "nuts"}:
+        raise InputError(
+            f"method '{options['method']}' takes all contexts at once; leave out batch_size, or "
+            f"use method 'map' or 'svi'."
+        )
+
+
+def _start(program: Program, start: Mapping[str, Any] | None) -> dict[str, Tensor] | None:
+    """Return the start, whole: what it leaves out is random."""
+    if start is None:
+        return None
+    unknown = [name for name in start if name not in program.parameters]
+    if unknown:
+        known = ", ".join(program.parameters)
+        raise InputError(f"start: there is no parameter '{unknown[0]}'; there are: {known}.")
+    values = program.random_values(torch.Generator().manual_seed(0))
+    for name, value in start.items():
+        tensor = torch.as_tensor(value).double()
+        parameter = program.parameters[name]
+        if tuple(tensor.shape) != parameter.shape:
+            raise InputError(
+                f"start: parameter '{name}' has shape {parameter.shape}, not {tuple(tensor.shape)}."
+            )
+        if not bool(parameter.constraint.check(tensor).all()):
+            raise InputError(
+                f"start: the value of '{name}' is outside of its range ({parameter.constraint})."
+            )
+        values[name] = tensor
+    return values
+
+
+class _Found:
+    """What a method hands over: draws (n_chains, n_draws, *shape), and what it knows of them."""
+
+    def __init__(self, draws: dict[str, NDArray[np.float64]], **rest: Any) -> None:
+        self.draws = draws
+        self.stats: dict[str, NDArray[Any]] = rest.pop("stats", {})
+        self.warmup: dict[str, NDArray[np.float64]] = rest.pop("warmup", {})
+        self.history: tuple[NDArray[np.float64], ...] = rest.pop("history", ())
+        self.restarts: NDArray[np.float64] = rest.pop("restarts", np.empty(0))
+        self.errors: dict[str, NDArray[np.float64]] = rest.pop("errors", {})
+        self.converged: bool = rest.pop("converged", True)
+        self.warnings: list[str] = rest.pop("warnings", [])
+
+
+def _run_ascent(
+    likelihood: Likelihood,
+    options: Mapping[str, Any],
+    first: dict[str, Tensor] | None,
+    file: Checkpoint,
+    progress: Report | None,
+    standard_errors: bool,
+) -> _Found:
+    """Run EM or the search for the mode from several starts."""
+    program, method = likelihood.program, options["method"]
+    require_mode(program)
+    make, monotone = _ascent(likelihood, options)
+    starts = [
+        program.random_values(torch.Generator().manual_seed(options["seed"] * 1_000_003 + run))
+        for run in range(options["restarts"])
+    ]
+    if first is not None:
+        starts[0] = first
+    reached = ascend(
+        likelihood,
+        make,
+        starts,
+        iterations=options["iterations"],
+        tolerance=options["tolerance"],
+        checkpoint=file,
+        pace=Pace(method, len(starts), options["iterations"], progress),
+        monotone=monotone,
+    )
+    best = max(reached, key=lambda one: one.objective)
+    warnings = doubts_about_ascent(reached, best, method) + doubts_about_point(
+        likelihood, best.values
+    )
+    errors: dict[str, NDArray[np.float64]] = {}
+    if standard_errors:
+        curvature = observed_information(likelihood, best.values)
+        errors = curvature.standard_errors
+        if curvature.invalid_because:
+            warnings.append(f"No standard errors: {curvature.invalid_because}.")
+    return _Found(
+        {name: value.numpy()[None, None] for name, value in best.values.items()},
+        history=tuple(np.array(one.history) for one in reached),
+        restarts=np.array([one.objective for one in reached]),
+        errors=errors,
+        converged=best.converged,
+        warnings=warnings,
+    )
+
+
+def _ascent(
+    likelihood: Likelihood, options: Mapping[str, Any]
+) -> tuple[Callable[[Mapping[str, Tensor]], Ascent], bool]:
+    if options["method"] == "em":
+        plan = plan_m_step(likelihood.program)
+        return lambda start: ExpectationMaximisation(likelihood, plan, start), True
+    if options["batch_size"] is None:
+        return lambda start: FullBatch(likelihood, start), True
+    size = min(options["batch_size"], likelihood.n_contexts)
+    return (
+        lambda start: Minibatches(
+            likelihood,
+            start,
+            batch_size=size,
+            passes=options["iterations"],
+            learning_rate=options["learning_rate"],
+            seed=options["seed"],
+        ),
+        False,
+    )
+
+
+def _run_variational(
+    likelihood: Likelihood,
+    options: Mapping[str, Any],
+    first: dict[str, Tensor] | None,
+    file: Checkpoint,
+    progress: Report | None,
+    standard_errors: bool,
+) -> _Found:
+    del first, standard_errors
+    found = variational(
+        likelihood,
+        guide=options["guide"],
+        steps=options["iterations"],
+        learning_rate=options["learning_rate"],
+        batch_size=options["batch_size"],
+        draws=options["draws"],
+        run=0,
+        seed=options["seed"],
+        checkpoint=file,
+        pace=Pace("svi", 1, options["iterations"], progress),
+    )
+    draws = {name: values[None] for name, values in found.draws.items()}
+    return _Found(draws, history=(found.history,), restarts=np.array([found.bound]))
+
+
+def _run_chains(
+    likelihood: Likelihood,
+    options: Mapping[str, Any],
+    first: dict[str, Tensor] | None,
+    file: Checkpoint,
+    progress: Report | None,
+    standard_errors: bool,
+) -> _Found:
+    del standard_errors
+    n_iterations = options["warmup"] + options["draws"]
+    chains = sample_chains(
+        likelihood,
+        chains=options["chains"],
+        warmup=options["warmup"],
+        draws=options["draws"],
+        seed=options["seed"],
+        target_acceptance=options["target_acceptance"],
+        max_tree_depth=options["max_tree_depth"],
+        start=first,
+        checkpoint=file,
+        pace=Pace("nuts", options["chains"], n_iterations, progress),
+    )
+    draws = {name: np.stack([chain.draws[name] for chain in chains]) for name in chains[0].draws}
+    stats = {n: np.stack([chain.stats[n] for chain in chains]) for n in chains[0].stats}
+    warmup = {n: np.stack([chain.warmup[n] for chain in chains]) for n in chains[0].warmup}
+    n_diverging = int(stats["diverging"].sum())
+    warnings = []
+    if n_diverging:
+        warnings.append(
+            f"{n_diverging} of {stats['diverging'].size:,} transitions diverged: the draws may "
+            f"miss a part of the posterior; raise target_acceptance."
+        )
+    return _Found(
+        draws,
+        stats=stats,
+        warmup=warmup,
+        history=tuple(chain.history for chain in chains),
+        converged=not n_diverging,
+        warnings=warnings,
+    )
+
+
+_RUNS = {"em": _run_ascent, "map": _run_ascent, "svi": _run_variational, "nuts": _run_chains}
+
+
+def _assembled(
+    model: Model,
+    likelihood: Likelihood,
+    options: dict[str, Any],
+    found: _Found,
+    known: Sequence[str],
+    keep: bool,
+) -> Fit:
+    """Evaluate every draw, match the names of values, and put the fit together."""
+    program = likelihood.program
+    shape = next(iter(found.draws.values())).shape[:2]
+    log_evidence, lp = np.empty(shape), np.empty(shape)
+    keep_each = keep and int(np.prod(shape)) * likelihood.n_contexts <= MOST_KEPT
+    each = np.empty((*shape, likelihood.n_contexts)) if keep_each else None
+    for place in np.ndindex(*shape):
+        values = {name: torch.from_numpy(np.asarray(d[place])) for name, d in found.draws.items()}
+        own = likelihood.each(values)
+        if each is not None:
+            each[place] = own
+        weighted = own if likelihood.own_weights is None else own * likelihood.own_weights
+        log_evidence[place] = np.nansum(weighted)
+        with torch.no_grad():
+            lp[place] = log_evidence[place] + float(program.log_prior(values))
+    best = np.unravel_index(lp.argmax(), lp.shape)
+    reference = {name: torch.from_numpy(np.asarray(d[best])) for name, d in found.draws.items()}
+    symmetries = find_symmetries(program, known, likelihood.observed_next)
+    matched, matches = match_draws(program, symmetries, found.draws, reference)
+    if keep and each is None:
+        found.warnings.append("log_likelihood is too large to keep; give fewer draws.")
+    return Fit(
+        method=options["method"],
+        model=getattr(model, "source", program.name),
+        build=dict(getattr(model, "parameters", {})),
+        options=options,
+        shapes={name: p.shape for name, p in program.parameters.items()},
+        draws=found.draws,
+        matches=matches,
+        matched=matched,
+        sample_stats={"lp": lp, **found.stats},
+        log_likelihood=each,
+        log_evidence=log_evidence,
+        n_parameters=program.n_free,
+        n_contexts=likelihood.n_contexts,
+        n_tokens=likelihood.n_tokens,
+        weights=likelihood.own_weights,
+        history=found.history,
+        restarts=found.restarts,
+        standard_errors=found.errors,
+        warmup=found.warmup,
+        converged=found.converged,
+        warnings=tuple(found.warnings),
+    )
