@@ -1,10 +1,11 @@
 """Sections of a report that test the parts of the claim: inverted, affine, of the logarithm."""
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
-from concept_ppl.analyses import Estimate, HypothesisTest
+from concept_ppl.analyses import Estimate, HypothesisTest, Probe
 from concept_ppl.reports import Section, Table, interval, p_value, power_profile
 
 from .state_analyses import LOG_ODDS, POSTERIOR, StateAnalyses
@@ -124,3 +125,27 @@ def posterior_section(answers: StateAnalyses) -> Section:
         f"explains; a low one is expected, since a state holds much else."
     )
     return Section("Log-posterior or posterior", text, [figure], [table])
+
+
+def probe_section(probes: Sequence[Probe]) -> Section:
+    """Return how well probes read the concepts' values, beside the exact posterior."""
+    rows = []
+    for one in probes:
+        assert one.bayes is not None
+        assert one.gap is not None
+        readers = (("probe", one.probe), ("Bayes", one.bayes), ("probe − Bayes", one.gap))
+        for name, reader in readers:
+            rows.append((one.concept, name, written(reader.accuracy), written(reader.log_loss)))
+    calibrated = "; ".join(f"{one.concept}: {one.calibration}" for one in probes)
+    table = Table(
+        "Held-out logistic probes beside the exact posterior",
+        pd.DataFrame(rows, columns=["concept", "reader", "accuracy", "log-loss, nats"]),
+        note=f"Paired on the same contexts. {calibrated}.",
+    )
+    text = (
+        "How well can the concept's true value be told from the state? The exact posterior is the "
+        "best that anyone can do who reads the words. Accuracy is no part of the verdict: it is "
+        "the same for the log-posterior, for the posterior, and for any code that only says which "
+        "value leads."
+    )
+    return Section("What a classifier can say", text, tables=[table])

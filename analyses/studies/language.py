@@ -104,7 +104,7 @@ def run_language_study(
     sites = spread_sites(trained, study.n_blocks)
     del trained, untrained
     with stage("analyse") as progress:
-        answers = _analyse(states, random_states, sites, table, design, progress)
+        answers = _analyse(states, random_states, sites, contexts, table, design, progress)
     manifest = build_manifest(
         command=list(command),
         arguments=asdict(study),
@@ -147,6 +147,7 @@ def _analyse(
     states: States,
     random_states: States,
     sites: tuple[str, ...],
+    contexts: pd.DataFrame,
     table: pd.DataFrame,
     design: Design,
     progress: Progress,
@@ -160,8 +161,14 @@ def _analyse(
         headline=HEADLINE,
         controls=controls,
         random_states=ChosenSites(random_states, sites),
+        values={"language": _final(contexts["language"])},
         progress=progress,
     )
+
+
+def _final(values: pd.Series) -> list[str]:
+    """Return each context's value where its state is read: the last one, where it moves."""
+    return [value if isinstance(value, str) else value[-1] for value in values]
 
 
 class ChosenSites(Mapping[str, NDArray[np.float32]]):

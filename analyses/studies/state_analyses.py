@@ -1,6 +1,6 @@
 """Every analysis of one model's states against one posterior, beside its controls."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from concept_ppl.analyses import (
     LayerCurve,
     Linearity,
     PosteriorForm,
+    Probe,
     canonical_correlations,
     contrast_tables,
     decoded_contrasts,
@@ -33,6 +34,8 @@ from concept_ppl.analyses import (
 )
 from concept_ppl.errors import InputError
 from concept_ppl.posterior_tables import concept_columns, log_odds, probabilities
+
+from .concept_probes import concept_probes
 
 Array = NDArray[np.float64]
 LOG_ODDS = "log_odds"
@@ -68,6 +71,8 @@ class StateAnalyses:
     contrasts : tuple of str
     true, decoded : array, shape (n_contexts, n_contrasts)
         Log-odds in nats, and as decoded from held-out states.
+    probes : tuple of Probe
+        Of each concept whose true values were given.
     """
 
     headline: str
@@ -84,6 +89,7 @@ class StateAnalyses:
     contrasts: tuple[str, ...]
     true: Array
     decoded: Array
+    probes: tuple[Probe, ...] = ()
 
     @property
     def controls(self) -> ControlComparison | None:
@@ -101,6 +107,7 @@ class StateAnalyses:
         frames += [claim.tidy() for claim in claims]
         frames.append(self.map_one_hot.tidy().assign(control=MAP_ONE_HOT))
         frames.append(self.tables.tidy())
+        frames += [one.tidy() for one in self.probes]
         # A condition number may have no upper bound; a results file says so by leaving it out.
         return pd.concat(frames, ignore_index=True).replace([np.inf, -np.inf], np.nan)
 
@@ -123,6 +130,7 @@ def analyse_states(
     headline: str,
     controls: Mapping[str, NDArray[np.float32]],
     random_states: Mapping[str, NDArray[np.float32]] | None = None,
+    values: Mapping[str, Sequence[object]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> StateAnalyses:
     """Run every analysis.
@@ -141,6 +149,8 @@ def analyse_states(
         Arrays (n_contexts, d) that a model must beat.
     random_states
         States of the same architecture with random weights at the same sites.
+    values
+        For each concept that is to be probed, its true value in every row.
     progress
         Called with (steps done, steps in all).
 
@@ -181,6 +191,9 @@ def analyse_states(
         contrasts=names,
         true=Z,
         decoded=decoded_contrasts(F, Z),
+        probes=concept_probes(
+            F, posterior, values or {}, layer=headline, seed=design.seed, level=level
+        ),
     )
 
 

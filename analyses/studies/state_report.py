@@ -20,6 +20,7 @@ from .claim_sections import (
     in_words,
     linearity_section,
     posterior_section,
+    probe_section,
     rank_section,
     written,
 )
@@ -113,6 +114,7 @@ def analysis_sections(answers: StateAnalyses) -> list[Section]:
         rank_section(answers),
         linearity_section(answers),
         posterior_section(answers),
+        *([probe_section(answers.probes)] if answers.probes else []),
         tables_section(answers),
     ]
 
