@@ -62,7 +62,7 @@ def load_language_model(
         checks of `wrap_language_model`.
     """
     device = _available(device)
-    with _quiet_transformers():
+    with quiet_transformers():
         folder, digest = _find(name, revision, random_weights is None, trust_remote_code)
         options = {"trust_remote_code": trust_remote_code}
         tokenizer = _or_refuse(name, AutoTokenizer.from_pretrained, folder, **options)
@@ -195,7 +195,7 @@ def _available(device: str | torch.device) -> torch.device:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Keep progress bars, advice and warnings of transformers and of the hub off the terminal."""
     hub = logging.getLogger("huggingface_hub")
     hub_level = hub.level

@@ -6,7 +6,8 @@ Contexts are read at their last token. To read every position, give each prefix 
 stands right of a token never changes a causal model's state.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -112,6 +113,28 @@ def as_batch(contexts: Contexts) -> tuple[Tensor, Tensor]:
     return tokens.masked_fill(tokens == UNOBSERVED, 0), torch.from_numpy(contexts.lengths)
 
 
+@torch.no_grad()
+def answer(network: Callable[[Tensor, Tensor], Tensor], contexts: Contexts) -> FloatArray:
+    """Return what a network says of each context, a row each, as many at once as fit the caches."""
+    with one_thread():
+        chunks = [
+            network(*as_batch(contexts.slice(start, min(start + READ_AT_ONCE, len(contexts)))))
+            for start in range(0, len(contexts), READ_AT_ONCE)
+        ]
+    return np.asarray(torch.cat(chunks).double().numpy())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: a sum split among several has other last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """A network with the record of its training.
@@ -169,11 +192,11 @@ class Predictor:
         """
         (site,) = resolve_sites(self, site)
         read = self._bag if site in POOLED_SITES else self._hidden
-        return self._by_chunk(contexts, lambda *batch: read(site, *batch))
+        return self._answer(contexts, lambda *batch: read(site, *batch))
 
     def log_predictive(self, contexts: Contexts | Iterable[Sequence[int]]) -> FloatArray:
         """Return log q(y | x) in nats, shape (n_contexts, n_next)."""
-        return self._by_chunk(contexts, self.network)
+        return self._answer(contexts, self.network)
 
     def _hidden(self, site: str, tokens: Tensor, lengths: Tensor) -> Tensor:
         return self.network.body.read(tokens, lengths, {site})[site]
@@ -185,19 +208,14 @@ class Predictor:
         assert site in (EMBEDDING_SUM, EMBEDDING_MEAN)
         return total if site == EMBEDDING_SUM else total / lengths.clamp_min(1)[:, None]
 
-    @torch.no_grad()
-    def _by_chunk(
+    def _answer(
         self,
         contexts: Contexts | Iterable[Sequence[int]],
-        answer: Callable[[Tensor, Tensor], Tensor],
+        network: Callable[[Tensor, Tensor], Tensor],
     ) -> FloatArray:
         batch = as_contexts(contexts)
         self._require_readable(batch)
-        chunks = [
-            answer(*as_batch(batch.slice(start, min(start + READ_AT_ONCE, len(batch)))))
-            for start in range(0, len(batch), READ_AT_ONCE)
-        ]
-        return np.asarray(torch.cat(chunks).double().numpy())
+        return answer(network, batch)
 
     def _require_readable(self, contexts: Contexts) -> None:
         body, tokens = self.network.body, contexts.tokens
