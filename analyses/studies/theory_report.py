@@ -28,6 +28,12 @@ KNOBS = {
     "collisions": "share of joint values that take the bits of another",
     "noise": "noise of the bits that are read",
 }
+SHORT = {
+    "density": "expected degree",
+    "concepts": "concepts",
+    "collisions": "shared bits",
+    "noise": "noise",
+}
 SETTING = list(KNOBS)
 ACCURACY = {
     "accuracy": "accuracy",
@@ -134,7 +140,7 @@ def one_at_a_time(cells: pd.DataFrame) -> list[tuple[str, float, pd.DataFrame]]:
 
 def setting_name(knob: str, value: float) -> str:
     """Name a setting by the knob that differs from the base setting."""
-    return "base setting" if knob == "base" else f"{KNOBS[knob]}: {value:g}"
+    return "base setting" if knob == "base" else f"{SHORT[knob]} {value:g}"
 
 
 def _verdict(base: pd.DataFrame, level: float) -> Verdict:
