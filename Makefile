@@ -27,6 +27,7 @@ bench: .venv/installed .venv/peers  ## speed and memory against peers, as ratios
 	@$(BIN)/python benchmarks/posterior.py
 	@$(BIN)/python benchmarks/linear_map.py
 	@$(BIN)/python benchmarks/bootstrap.py
+	@$(BIN)/python benchmarks/predictors.py
 
 validity: .venv/installed  ## size and coverage of the analyses on planted worlds; takes a night, goes on where it stopped
 	@$(BIN)/python benchmarks/validity.py --write

@@ -48,7 +48,10 @@ class PredictorConfig:
     depth
         Number of hidden layers or blocks.
     representation
-        Width d of f(x) and g(y); by default ``width``.
+        Width d of f(x) and g(y); by default ``width``. There is no bias beside f(x)·g(y), so that
+        the log-ratios of the Bayes predictive can be matched only if d is at least their rank, the
+        constant included: one more than that of their variation, where this spans less than all of
+        the next tokens. Behind the norm of a causal model, give the map to R^d or a wider state.
     """
 
     architecture: str = MLP

@@ -74,6 +74,13 @@ def test_where_y_is_c_log_ratios_become_the_log_odds_and_not_the_posterior(world
         assert covariance[0, 1] ** 2 < 0.97 * covariance[0, 0] * covariance[1, 1]
 
 
+def test_f_narrower_than_the_rank_of_the_log_ratios_never_comes_close(world):
+    narrow = PredictorConfig("mlp", width=16, depth=1, representation=1)
+    examples = exact_examples(world)
+    assert train(narrow, examples, seed=0, max_steps=500).kl > 0.01
+    assert train(TINY, examples, seed=0, max_steps=500).kl < 1e-4
+
+
 def test_few_pairs_are_learned_by_heart_at_the_cost_of_kl(world):
     few = sampled_examples(world, 60, seed=0)
     short, long = (train(TINY, few, seed=0, max_steps=steps) for steps in (50, 1500))
