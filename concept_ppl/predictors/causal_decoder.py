@@ -18,7 +18,7 @@ from concept_ppl.bridge.loading import quiet_transformers
 from concept_ppl.bridge.sites import FINAL_NORM
 
 HEAD_WIDTH = 16
-"""Width of an attention head, where the width of the states allows it."""
+"""Width of an attention head; the width of the states is a multiple of it."""
 
 
 class CausalDecoder(nn.Module):
@@ -105,7 +105,7 @@ class CausalDecoder(nn.Module):
 
 
 def _heads(width: int) -> int:
-    return max(1, width // HEAD_WIDTH)
+    return width // HEAD_WIDTH
 
 
 def _gpt_neox(width: int, depth: int) -> Any:

@@ -25,7 +25,7 @@ from concept_ppl.bridge.sites import (
 from concept_ppl.contexts import UNOBSERVED, Contexts, as_contexts
 from concept_ppl.errors import InputError
 
-from .causal_decoder import FAMILIES, CausalDecoder
+from .causal_decoder import FAMILIES, HEAD_WIDTH, CausalDecoder
 from .embedding_mlp import EmbeddingMLP
 from .examples import Examples, FloatArray
 
@@ -72,10 +72,10 @@ class PredictorConfig:
                 f"width, depth and representation must be at least 1, not {self.width}, "
                 f"{self.depth} and {self.representation}."
             )
-        if self.architecture != MLP and self.width % 16:
+        if self.architecture != MLP and self.width % HEAD_WIDTH:
             raise InputError(
-                f"width is {self.width}; give {self.architecture} a multiple of 16, the width of "
-                "an attention head."
+                f"width is {self.width}; give {self.architecture} a multiple of {HEAD_WIDTH}, the "
+                "width of an attention head."
             )
 
     @property
