@@ -31,6 +31,7 @@ bench: .venv/installed .venv/peers .venv/smollm2  ## speed and memory against pe
 	@$(BIN)/python benchmarks/bootstrap.py
 	@$(BIN)/python benchmarks/extraction.py
 	@$(BIN)/python benchmarks/fit.py
+	@$(BIN)/python benchmarks/predictors.py
 
 validity: .venv/installed  ## size and coverage of the analyses on planted worlds; takes a night, goes on where it stopped
 	@$(BIN)/python benchmarks/validity.py --write

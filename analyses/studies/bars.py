@@ -36,8 +36,7 @@ def bars_section(bars: Sequence[Bar]) -> Section:
     """Return the table of bars."""
     frame = pd.DataFrame(
         {
-            "what": [bar.what for bar in bars],
-            "bar": [bar.bar for bar in bars],
+            "bar": [f"{bar.what}: {bar.bar}" for bar in bars],
             "reached": [bar.reached for bar in bars],
             "met": ["yes" if bar.met else "no" for bar in bars],
         }
@@ -146,6 +145,6 @@ def form_of(alpha: Estimate) -> str:
     return NOT_LOG if low > ALPHA_MARGIN or high < -ALPHA_MARGIN else "undecided"
 
 
-def written(value: Estimate) -> str:
+def written(value: Estimate, decimals: int = 3) -> str:
     """Write an estimate with its interval."""
-    return interval(value.estimate, value.ci_low, value.ci_high)
+    return interval(value.estimate, value.ci_low, value.ci_high, decimals)

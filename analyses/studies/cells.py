@@ -162,6 +162,8 @@ def read_cells(plan: Sequence[Cell], folder: Path) -> list[dict[str, Any]]:
 
 
 def _answer(cell: Cell, measure: Measure, folder: Path) -> None:
+    if _path(folder, cell).is_file():  # meanwhile another machine that shares the folder did it
+        return
     with threadpool_limits(1):
         answers = measure(cell.settings)
     stored = {"settings": plain(cell.settings), "answers": _finite(answers)}

@@ -5,11 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from concept_ppl.reports import KeyFigure, Report, Section, Table, Verdict
+from concept_ppl.reports import KeyFigure, Report, Section, Table, Verdict, number
 
 from .bars import LEAST_RHO2, bars_section, ceiling_bars, shuffled_bar, written
 from .laboratory import Extent
-from .laboratory_report import LEARNED, methods_section, verdict_of
+from .laboratory_report import LEARNED, SHORT, methods_section, verdict_of
+from .measures import CONTROLS
 from .over_worlds import SEED, pooled, pooled_rows, tidy
 
 QUESTION = "Does every architecture learn the log-posterior where theory says that it should?"
@@ -115,25 +116,30 @@ def _table(frame: pd.DataFrame, caption: str, columns: Mapping[str, str], level:
 
 
 def _recovery_section(frame: pd.DataFrame, level: float) -> Section:
-    columns = {
+    every = {
         "smallest ρ²": "trained.rho2_smallest",
-        "mean ρ²": "trained.rho2_mean",
         "R²(Z|F)": "trained.r2_backward",
         "R²(F|Z)": "trained.r2_forward",
-        "α̂": "trained.alpha",
+    }
+    besides = {
+        "mean ρ²": "trained.rho2_mean",
         "smallest ρ², held out": "held_out.rho2_smallest",
+        "α̂": "trained.alpha",
     }
     text = (
         "Every direction of the log-odds, kept or not, in the population of all contexts, and held "
         "out. α̂ is the power of the posterior that states follow; 0 is the log-posterior."
     )
-    return Section("Recovery", text, tables=[_table(frame, "By architecture", columns, level)])
+    tables = [
+        _table(frame, "Recovery by architecture", every, level),
+        _table(frame, "Recovery by architecture, continued", besides, level),
+    ]
+    return Section("Recovery", text, tables=tables)
 
 
 def _budget_section(frame: pd.DataFrame, level: float) -> Section:
     columns = {
         "predictor gap, nats": "kl",
-        "as share": "kl.share",
         "approximation gap, nats²": "gap.squared",
         "R² of log p(y|x) given f": "ceiling.r2_backward",
         "R² of f given log p(y|x)": "ceiling.r2_forward",
@@ -147,22 +153,23 @@ def _budget_section(frame: pd.DataFrame, level: float) -> Section:
 
 
 def _controls_section(frame: pd.DataFrame, level: float) -> Section:
-    rows = []
+    rows, each = [], []
     for name, group in _of(frame):
         gain = pooled(group, "difference", level, UNITS)
         rows.append(
             {
                 "architecture": name,
-                "trained R²": written(pooled(group, "held_out.r2_backward", level, UNITS)),
-                "untrained": written(pooled(group, "control.untrained network", level, UNITS)),
-                "untrained, last block": written(
-                    pooled(group, "control.untrained network, hidden layer", level, UNITS)
-                ),
-                "bag, sum": written(pooled(group, "control.bag of tokens, sum", level, UNITS)),
-                "last token": written(pooled(group, "control.last token", level, UNITS)),
-                "trained − best control": written(gain),
-                "increment": written(pooled(group, "increment", level, UNITS)),
+                "trained": written(pooled(group, "held_out.r2_backward", level, UNITS), 2),
+                "best control": written(pooled(group, "control.best", level, UNITS), 2),
+                "difference": written(gain, 2),
                 "verdict": verdict_of(gain.ci_low, gain.ci_high),
+            }
+        )
+        each.append(
+            {"architecture": name}
+            | {
+                short: number(pooled(group, f"control.{control}", level, UNITS).estimate, 2)
+                for short, control in zip(SHORT, CONTROLS, strict=True)
             }
         )
     learned = sum(row["verdict"] == LEARNED for row in rows)

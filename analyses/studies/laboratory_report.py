@@ -2,13 +2,14 @@
 
 import pandas as pd
 
-from concept_ppl.reports import Section, Table
+from concept_ppl.reports import Section, Table, number
 
-from .bars import form_of, written
+from .bars import written
 from .laboratory import Extent
 from .measures import CONTROLS
 from .over_worlds import pooled
 
+SHORT = ("untrained f", "its hidden layer", "bag, sum", "bag, mean", "last token")
 LEARNED, LINEAR_ONLY, LESS = "learned", "not told apart", "control is better"
 
 
@@ -22,18 +23,26 @@ def learned_section(cells: pd.DataFrame, groups: dict[str, pd.DataFrame], level:
     groups
         Those of each row of the table, by its name.
     """
-    rows = []
+    rows, each = [], []
     for name, group in groups.items():
         gain = pooled(group, "difference", level)
-        values = {control: pooled(group, f"control.{control}", level) for control in CONTROLS}
         rows.append(
             {
                 "world": name,
-                "trained R²": written(pooled(group, "held_out.r2_backward", level)),
-                **{control: written(value) for control, value in values.items()},
-                "shuffled": written(pooled(group, "control.shuffled", level)),
-                "trained − best control": written(gain),
+                "trained": written(pooled(group, "held_out.r2_backward", level), 2),
+                "best control": written(pooled(group, "control.best", level), 2),
+                "difference": written(gain, 2),
                 "verdict": verdict_of(gain.ci_low, gain.ci_high),
+            }
+        )
+        each.append(
+            {
+                "world": name,
+                **{
+                    short: number(pooled(group, f"control.{control}", level).estimate, 2)
+                    for short, control in zip(SHORT, CONTROLS, strict=True)
+                },
+                "shuffled": number(pooled(group, "control.shuffled", level).estimate, 2),
             }
         )
     own = (cells["difference.low"] > 0).sum()
@@ -50,8 +59,11 @@ def learned_section(cells: pd.DataFrame, groups: dict[str, pd.DataFrame], level:
         "concept moves, and single concepts of a dependent joint, are not additive; there a gain "
         "is possible."
     )
-    table = Table("Beside what needs no training", pd.DataFrame(rows))
-    return Section("Linear, or learned", text, tables=[table])
+    tables = [
+        Table("Trained minus best control", pd.DataFrame(rows)),
+        Table("Each control", pd.DataFrame(each)),
+    ]
+    return Section("Linear, or learned", text, tables=tables)
 
 
 def verdict_of(low: float, high: float) -> str:
@@ -76,17 +88,10 @@ def methods_section(extent: Extent, worlds: str) -> Section:
         "numbers of the population and have no sampling error. Held-out numbers say whether maps "
         "fitted to some contexts hold for the others. What was drawn at random are worlds and "
         "first weights, and these are replicated: estimates are means over worlds of means over "
-        f"seeds, and intervals ({100 * extent.level:g}%) are Student's over worlds, seeds "
-        "resampled within them.\n\n"
+        f"seeds, and intervals ({100 * extent.level:g}%) are Student's over worlds.\n\n"
         "Contrasts are log-odds against the first value, never raw log-probabilities; where they "
         "are collinear, they are rotated to those that are not. α is the power of the posterior "
         "that states are affine in: 0 the log-posterior, 1 the posterior itself. The approximation "
         "gap is the share of the variance of Bayes's log-ratios that the best affine function of "
         "the log-posterior leaves, by enumeration.",
     )
-
-
-def alpha_words(cells: pd.DataFrame, quantity: str, level: float) -> str:
-    """Write α̂ over worlds and which power it leaves."""
-    alpha = pooled(cells, quantity, level)
-    return f"{written(alpha)} ({form_of(alpha)})"

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from concept_ppl.analyses import RESULT_COLUMNS, Estimate, hierarchical_bootstrap
+from concept_ppl.analyses import RESULT_COLUMNS, Estimate
 from concept_ppl.analyses.exact_fit import exact
+from concept_ppl.analyses.hierarchical import FEWEST_WORLDS
 
 WORLD, SEED = "world", "seed"
-N_REPLICATES = 999
 
 
 def cell_frame(cells: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -46,21 +47,36 @@ def pooled(
 ) -> Estimate:
     """Mean over worlds of means over seeds, with Student's interval over worlds.
 
-    Resampled as nested, see :func:`~concept_ppl.analyses.hierarchical_bootstrap`; without an
-    interval where there are fewer than five worlds, and NaN where no cell has a value. Cells
-    without a value are left out and not counted.
+    Of nested resampling, that of worlds alone is the one whose intervals cover as they should (see
+    :func:`~concept_ppl.analyses.hierarchical_bootstrap`, ``within=False``), and for a mean its
+    standard error is known: that of the means of the worlds. There is no interval where there are
+    fewer than five worlds; cells without a value are left out and not counted.
+
+    Parameters
+    ----------
+    frame
+        A row a cell.
+    quantity
+        Its column; a NaN estimate where there is none.
+    level
+        Of the interval.
+    units
+        Columns of the units, from the top down.
     """
     own = frame[frame[quantity].notna()] if quantity in frame.columns else frame.iloc[:0]
     if own.empty:
         return replace(exact(math.nan, 0), ci_level=level)
-    found = hierarchical_bootstrap(
-        own[quantity].to_numpy(np.float64),
-        {unit: own[unit].to_numpy() for unit in units},
-        n_replicates=N_REPLICATES,
-        level=level,
-        quantity=quantity,
-    )
-    return found.value
+    means = own.astype({quantity: np.float64}).set_index(list(units))[quantity]
+    for depth in range(len(units), 0, -1):
+        means = means.groupby(level=list(range(depth)), sort=False).mean()
+    values, n_top = means.to_numpy(np.float64), len(means)
+    estimate = float(values.mean())
+    error, reach = math.nan, math.nan
+    if n_top >= FEWEST_WORLDS:
+        error = float(values.std(ddof=1)) / math.sqrt(n_top)
+        reach = float(stats.t.ppf(0.5 + level / 2.0, n_top - 1)) * error
+    ends = estimate - reach, estimate + reach
+    return Estimate(estimate, error, *ends, level, math.nan, len(own), n_top)
 
 
 def groups(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

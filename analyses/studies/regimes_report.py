@@ -26,7 +26,7 @@ from .bars import (
     written,
 )
 from .laboratory import Extent
-from .laboratory_report import alpha_words, learned_section, methods_section
+from .laboratory_report import learned_section, methods_section
 from .over_worlds import groups, pooled, pooled_rows, row, tidy
 
 QUESTION = "When does next-token prediction learn the log-posterior of its concepts?"
@@ -201,10 +201,8 @@ def _width_section(on_map: pd.DataFrame, level: float) -> Section:
     quantities = {
         "KL, nats": "kl",
         "smallest ρ²": "trained.rho2_smallest",
-        "mean ρ²": "trained.rho2_mean",
         "R²(Z|F)": "trained.r2_backward",
         "R²(F|Z)": "trained.r2_forward",
-        "α̂": "trained.alpha",
     }
     rows = []
     for knobs, group in groups(cells, ["y_determinism", "width"]):
@@ -227,19 +225,20 @@ def _width_section(on_map: pd.DataFrame, level: float) -> Section:
 SMALLER = "One network a world; population numbers, intervals over worlds."
 
 
-def _cell(group: pd.DataFrame, name: str, level: float) -> str:
+def _cell(group: pd.DataFrame, name: str, level: float, decimals: int = 3) -> str:
     value = pooled(group, name, level)
     if name == "kl":
         return f"{value.estimate:.1e}".replace("-", "−")
-    return written(value)
+    return written(value, decimals)
 
 
 def _groups(trained: pd.DataFrame) -> dict[str, pd.DataFrame]:
     square = trained[(trained["family"] != "topic_mixture") | (trained["width"] == RANK)]
-    return {_world_name(knobs): group for knobs, group in groups(square, WORLD_KNOBS)}
+    return {world_name(knobs): group for knobs, group in groups(square, WORLD_KNOBS)}
 
 
-def _world_name(knobs: Mapping[str, Any]) -> str:
+def world_name(knobs: Mapping[str, Any]) -> str:
+    """Name a world by its family and by what its next token tells."""
     return f"{NAMES[knobs['family']]}, {_next_token(knobs['y_determinism'])}"
 
 
@@ -250,27 +249,39 @@ def _next_token(determinism: float) -> str:
 
 
 def _elsewhere_section(others: pd.DataFrame, level: float) -> Section:
-    rows = []
-    for knobs, group in groups(others, WORLD_KNOBS):
-        rows.append(
-            {
-                "world": _world_name(knobs),
-                "gap to the joint": written(pooled(group, "gap.share", level)),
-                "gap to what is asked": written(pooled(group, "gap.target_share", level)),
-                "smallest ρ², Bayes": written(pooled(group, "bayes.rho2_smallest", level)),
-                "smallest ρ², trained": written(pooled(group, "trained.rho2_smallest", level)),
-                "α̂, Bayes": alpha_words(group, "bayes.alpha", level),
-                "α̂, trained": alpha_words(group, "trained.alpha", level),
-            }
-        )
+    exact = {
+        "gap to the joint": "gap.share",
+        "gap to what is asked": "gap.target_share",
+        "smallest ρ²": "bayes.rho2_smallest",
+        "α̂": "bayes.alpha",
+    }
+    trained = {
+        "KL, nats": "kl",
+        "smallest ρ²": "trained.rho2_smallest",
+        "R²(Z|F)": "trained.r2_backward",
+        "α̂": "trained.alpha",
+    }
     text = (
         "In these worlds a sum over tokens does not give the log-odds. With y = c the claim holds "
-        "for the *joint* of all concepts at once, exactly. It does not hold for single concepts of "
-        "a dependent joint, read with the others summed out: log p(c₁|x) is a log-sum-exp of the "
+        "for the joint of all concepts at once, exactly. It does not hold for single concepts of "
+        "a dependent joint, read with the others summed out: log p(c_1|x) is a log-sum-exp of the "
         "joint, and no affine function of it, although y determines every concept."
-    ).replace("*", "")
-    table = Table("Beside the map: worlds that are not additive", pd.DataFrame(rows))
-    return Section("Worlds that are not additive", text, tables=[table])
+    )
+    tables = [
+        Table(caption, pd.DataFrame(_by_world(others, columns, level)))
+        for caption, columns in (("Bayes's limit, exactly", exact), ("Trained", trained))
+    ]
+    return Section("Worlds that are not additive", text, tables=tables)
+
+
+def _by_world(
+    others: pd.DataFrame, columns: Mapping[str, str], level: float
+) -> list[dict[str, str]]:
+    return [
+        {"world": world_name(knobs)}
+        | {title: _cell(group, name, level, 2) for title, name in columns.items()}
+        for knobs, group in groups(others, WORLD_KNOBS)
+    ]
 
 
 def _control_rows(copies: pd.DataFrame, noisy: pd.DataFrame, level: float) -> list[pd.DataFrame]:

@@ -28,7 +28,31 @@ KNOBS = {
     "collisions": "share of joint values that take the bits of another",
     "noise": "noise of the bits that are read",
 }
+SHORT = {
+    "density": "expected degree",
+    "concepts": "concepts",
+    "collisions": "shared bits",
+    "noise": "noise",
+}
 SETTING = list(KNOBS)
+ACCURACY = {
+    "accuracy": "accuracy",
+    "Bayes": "accuracy.bayes",
+    "smallest ρ²": "trained.rho2_smallest",
+    "mean ρ²": "trained.rho2_mean",
+}
+BOTH_WAYS = {
+    "R²(Z|F)": "trained.r2_backward",
+    "R²(F|Z)": "trained.r2_forward",
+    "R²(joint|F)": "trained.joint.r2_backward",
+    "R²(F|joint)": "trained.joint.r2_forward",
+}
+BUDGET = {
+    "predictor gap": "kl",
+    "gap to the joint": "gap.share",
+    "gap to the concepts": "gap.target_share",
+    "remainder h": "remainder.share",
+}
 QUANTITIES = (
     *("accuracy", "accuracy.bayes", "accuracy.gap", "kl", "kl.share", "trained.rho2_smallest"),
     *("trained.rho2_mean", "trained.r2_backward", "trained.r2_forward", "trained.alpha"),
@@ -49,9 +73,9 @@ def theory_report(frame: pd.DataFrame, extent: Extent, manifest: Mapping[str, An
     cells = frame[frame["trained"]].assign(
         **{"accuracy.gap": lambda rows: rows["accuracy"] - rows["accuracy.bayes"]}
     )
-    base = _base(cells)
+    base = base_cells(cells)
     curves = pooled_rows(cells, QUANTITIES, SETTING, level, study="theory")
-    groups = {_words(knob, value): group for knob, value, group in _one_at_a_time(cells)}
+    groups = {setting_name(knob, value): group for knob, value, group in one_at_a_time(cells)}
     return Report(
         title="The paper's world",
         question=QUESTION,
@@ -80,7 +104,7 @@ WORLD_TEXT = (
 )
 
 
-def _base(cells: pd.DataFrame) -> pd.DataFrame:
+def base_cells(cells: pd.DataFrame) -> pd.DataFrame:
     """Return the cells of the setting that all knobs share, the most frequent of each."""
     for knob in KNOBS:
         cells = cells[cells[knob] == _usual(cells, knob)]
@@ -99,9 +123,10 @@ def _along(cells: pd.DataFrame, knob: str) -> pd.DataFrame:
     return cells
 
 
-def _one_at_a_time(cells: pd.DataFrame) -> list[tuple[str, float, pd.DataFrame]]:
+def one_at_a_time(cells: pd.DataFrame) -> list[tuple[str, float, pd.DataFrame]]:
+    """Return the base setting, then each other one: its knob, the knob's value, its cells."""
     usual = {knob: _usual(cells, knob) for knob in KNOBS}
-    found = [("base", 0.0, _base(cells))]
+    found = [("base", 0.0, base_cells(cells))]
     for knob in KNOBS:
         others = [other for other in KNOBS if other != knob]
         own = cells[(cells[others] == [usual[other] for other in others]).all(axis=1)]
@@ -113,8 +138,9 @@ def _one_at_a_time(cells: pd.DataFrame) -> list[tuple[str, float, pd.DataFrame]]
     return found
 
 
-def _words(knob: str, value: float) -> str:
-    return "base setting" if knob == "base" else f"{KNOBS[knob]}: {value:g}"
+def setting_name(knob: str, value: float) -> str:
+    """Name a setting by the knob that differs from the base setting."""
+    return "base setting" if knob == "base" else f"{SHORT[knob]} {value:g}"
 
 
 def _verdict(base: pd.DataFrame, level: float) -> Verdict:
@@ -147,19 +173,10 @@ def _key_figures(base: pd.DataFrame, level: float) -> list[KeyFigure]:
 
 def _accuracy_section(cells: pd.DataFrame, curves: pd.DataFrame, level: float) -> Section:
     figures = [_curves(cells, curves, knob) for knob in KNOBS]
-    rows = []
-    for knob, value, group in _one_at_a_time(cells):
-        rows.append(
-            {
-                "setting": _words(knob, value),
-                "accuracy": written(pooled(group, "accuracy", level)),
-                "Bayes": written(pooled(group, "accuracy.bayes", level)),
-                "smallest ρ²": written(pooled(group, "trained.rho2_smallest", level)),
-                "mean ρ²": written(pooled(group, "trained.rho2_mean", level)),
-                "R²(Z|F)": written(pooled(group, "trained.r2_backward", level)),
-                "R²(F|Z)": written(pooled(group, "trained.r2_forward", level)),
-            }
-        )
+    tables = [
+        Table("Accuracy, and canonical correlations", _by_setting(cells, ACCURACY, level)),
+        Table("R² both ways, by setting", _by_setting(cells, BOTH_WAYS, level)),
+    ]
     text = (
         "The paper's figures, with intervals over worlds, and the numbers that they leave out. "
         "Accuracy is that of a linear probe of each concept, held out, averaged over concepts; no "
@@ -168,11 +185,24 @@ def _accuracy_section(cells: pd.DataFrame, curves: pd.DataFrame, level: float) -
         "log-ratios of the exact predictive in place of the states, the limit of training. What "
         "is wrong with those does not improve with more of it."
     )
-    return Section("Recovery, and what it hides", text, figures, [Table("By setting", _df(rows))])
+    return Section("Recovery, and what it hides", text, figures, tables)
 
 
-def _df(rows: list[dict[str, str]]) -> pd.DataFrame:
-    return pd.DataFrame(rows)
+def _by_setting(cells: pd.DataFrame, columns: Mapping[str, str], level: float) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"setting": setting_name(knob, value)}
+            | {title: _written(group, name, level) for title, name in columns.items()}
+            for knob, value, group in one_at_a_time(cells)
+        ]
+    )
+
+
+def _written(group: pd.DataFrame, name: str, level: float) -> str:
+    value = pooled(group, name, level)
+    if name == "kl":
+        return f"{value.estimate:.1e}".replace("-", "−")
+    return written(value, 2)
 
 
 def _curves(cells: pd.DataFrame, curves: pd.DataFrame, knob: str) -> Figure:
@@ -200,29 +230,18 @@ def _curves(cells: pd.DataFrame, curves: pd.DataFrame, knob: str) -> Figure:
 
 
 def _budget_section(cells: pd.DataFrame, level: float) -> Section:
-    rows = []
-    for knob, value, group in _one_at_a_time(cells):
-        kl = pooled(group, "kl", level)
-        rows.append(
-            {
-                "setting": _words(knob, value),
-                "predictor gap, nats": f"{kl.estimate:.1e}".replace("-", "−"),
-                "as share": written(pooled(group, "kl.share", level)),
-                "gap to the joint": written(pooled(group, "gap.share", level)),
-                "gap to the concepts": written(pooled(group, "gap.target_share", level)),
-                "remainder h": written(pooled(group, "remainder.share", level)),
-            }
-        )
     text = (
-        "Three errors, apart. The predictor gap is KL from the Bayes predictive, and the same as a "
-        "share of the variance of Bayes's log-ratios. The approximation gap is what the best "
-        "affine function of the log-posterior leaves of them: of the joint of all concepts, and of "
-        "the log-odds of single concepts. The remainder is the variance of the paper's "
-        "h_y(x) = E[log p(c|x,y)] under p(c|y), less that of the reference token: with the slopes "
-        "that the paper's argument names, this is what is left; other slopes leave less. Sampling "
-        "error there is none, all contexts are enumerated."
+        "Three errors, apart. The predictor gap is KL from the Bayes predictive, in nats; the "
+        "others are shares of the variance of Bayes's log-ratios. The approximation gap is what "
+        "the best affine function of the log-posterior leaves of them: of the joint of all "
+        "concepts, and of the log-odds of single concepts. The remainder is the variance of the "
+        "paper's h_y(x) = E[log p(c|x,y)] under p(c|y), less that of the reference token: with the "
+        "slopes that the paper's argument names, this is what is left; other slopes leave less. "
+        "Sampling error there is none, all contexts are enumerated."
     )
-    return Section("Error budget", text, tables=[Table("By setting, shares", _df(rows))])
+    return Section(
+        "Error budget", text, tables=[Table("By setting", _by_setting(cells, BUDGET, level))]
+    )
 
 
 def _clean_section(clean: pd.DataFrame) -> Section:

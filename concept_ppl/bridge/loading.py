@@ -76,7 +76,7 @@ def load_language_model(
             "device_map spreads trained weights over devices; give neither a device nor "
             "random_weights beside it."
         )
-    with _quiet_transformers():
+    with quiet_transformers():
         folder, digest = _find(name, revision, random_weights is None, trust_remote_code)
         options = {"trust_remote_code": trust_remote_code}
         tokenizer = _or_refuse(name, AutoTokenizer.from_pretrained, folder, **options)
@@ -230,7 +230,7 @@ def _available(device: str | torch.device) -> torch.device:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Keep progress bars, advice and warnings of transformers and of the hub off the terminal."""
     hub = logging.getLogger("huggingface_hub")
     hub_level = hub.level

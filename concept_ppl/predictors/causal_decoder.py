@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from concept_ppl.bridge.anatomy import Anatomy, find_blocks
 from concept_ppl.bridge.forward_pass import read_states
+from concept_ppl.bridge.loading import quiet_transformers
 from concept_ppl.bridge.sites import FINAL_NORM
 
 HEAD_WIDTH = 16
-"""Width of an attention head, where the width of the states allows it."""
+"""Width of an attention head; the width of the states is a multiple of it."""
 
 
 class CausalDecoder(nn.Module):
@@ -45,8 +46,8 @@ class CausalDecoder(nn.Module):
             config.n_positions = n_positions + 1
         elif family != "mamba":
             config.max_position_embeddings = max(n_positions + 1, 2)
-        decoder = transformers.AutoModel.from_config(config)
-        self.decoder = decoder
+        with quiet_transformers():
+            self.decoder = transformers.AutoModel.from_config(config)
         self.last = (
             nn.Identity()
             if representation is None
@@ -70,7 +71,8 @@ class CausalDecoder(nn.Module):
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return f(x), shape (n, d)."""
         token_ids, mask = self._with_start(tokens, lengths)
-        output = self.decoder(input_ids=token_ids, attention_mask=mask, use_cache=False)
+        with quiet_transformers():  # Mamba's kernels for GPUs, once in a process
+            output = self.decoder(input_ids=token_ids, attention_mask=mask, use_cache=False)
         state: Tensor = self.last(output.last_hidden_state[torch.arange(len(tokens)), lengths])
         return state
 
@@ -103,7 +105,7 @@ class CausalDecoder(nn.Module):
 
 
 def _heads(width: int) -> int:
-    return max(1, width // HEAD_WIDTH)
+    return width // HEAD_WIDTH
 
 
 def _gpt_neox(width: int, depth: int) -> Any:
@@ -168,7 +170,8 @@ def _gpt2(width: int, depth: int) -> Any:
 
 
 def _mamba(width: int, depth: int) -> Any:
-    return transformers.MambaConfig(hidden_size=width, num_hidden_layers=depth, state_size=8)
+    """Keep the state narrow: without kernels of its own, the scan is most of a step's time."""
+    return transformers.MambaConfig(hidden_size=width, num_hidden_layers=depth, state_size=4)
 
 
 _FAMILIES: dict[str, Callable[[int, int], Any]] = {

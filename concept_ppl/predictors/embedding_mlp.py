@@ -13,8 +13,8 @@ class EmbeddingMLP(nn.Module):
 
     Each position has a slot for its token's embedding; slots behind the end hold the embedding of
     an extra token that stands for nothing. A hidden layer is affine → GELU. The representation is
-    an affine image of the last, without a norm, so that it can take any value in R^d
-    (Liu et al. 2025, https://arxiv.org/abs/2503.08980, section 6).
+    an affine image of the last, without a norm, so that it can take any value in R^d. After the
+    simulations of Liu et al. (https://arxiv.org/abs/2503.08980).
     """
 
     def __init__(

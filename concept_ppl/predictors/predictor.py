@@ -6,7 +6,8 @@ Contexts are read at their last token. To read every position, give each prefix 
 stands right of a token never changes a causal model's state.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +25,7 @@ from concept_ppl.bridge.sites import (
 from concept_ppl.contexts import UNOBSERVED, Contexts, as_contexts
 from concept_ppl.errors import InputError
 
-from .causal_decoder import FAMILIES, CausalDecoder
+from .causal_decoder import FAMILIES, HEAD_WIDTH, CausalDecoder
 from .embedding_mlp import EmbeddingMLP
 from .examples import Examples, FloatArray
 
@@ -47,7 +48,10 @@ class PredictorConfig:
     depth
         Number of hidden layers or blocks.
     representation
-        Width d of f(x) and g(y); by default ``width``.
+        Width d of f(x) and g(y); by default ``width``. There is no bias beside f(x)·g(y), so that
+        the log-ratios of the Bayes predictive can be matched only if d is at least their rank, the
+        constant included: one more than that of their variation, where this spans less than all of
+        the next tokens. Behind the norm of a causal model, give the map to R^d or a wider state.
     """
 
     architecture: str = MLP
@@ -68,10 +72,10 @@ class PredictorConfig:
                 f"width, depth and representation must be at least 1, not {self.width}, "
                 f"{self.depth} and {self.representation}."
             )
-        if self.architecture != MLP and self.width % 16:
+        if self.architecture != MLP and self.width % HEAD_WIDTH:
             raise InputError(
-                f"width is {self.width}; give {self.architecture} a multiple of 16, the width of "
-                "an attention head."
+                f"width is {self.width}; give {self.architecture} a multiple of {HEAD_WIDTH}, the "
+                "width of an attention head."
             )
 
     @property
@@ -110,6 +114,28 @@ def as_batch(contexts: Contexts) -> tuple[Tensor, Tensor]:
     """Right-padded tokens (n, longest), 0 behind each end, and lengths (n)."""
     tokens = torch.from_numpy(np.array(contexts.padded()))
     return tokens.masked_fill(tokens == UNOBSERVED, 0), torch.from_numpy(contexts.lengths)
+
+
+@torch.no_grad()
+def answer(network: Callable[[Tensor, Tensor], Tensor], contexts: Contexts) -> FloatArray:
+    """Return what a network says of each context, a row each, as many at once as fit the caches."""
+    with one_thread():
+        chunks = [
+            network(*as_batch(contexts.slice(start, min(start + READ_AT_ONCE, len(contexts)))))
+            for start in range(0, len(contexts), READ_AT_ONCE)
+        ]
+    return np.asarray(torch.cat(chunks).double().numpy())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: a sum split among several has other last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,11 +195,11 @@ class Predictor:
         """
         (site,) = resolve_sites(self, site)
         read = self._bag if site in POOLED_SITES else self._hidden
-        return self._by_chunk(contexts, lambda *batch: read(site, *batch))
+        return self._answer(contexts, lambda *batch: read(site, *batch))
 
     def log_predictive(self, contexts: Contexts | Iterable[Sequence[int]]) -> FloatArray:
         """Return log q(y | x) in nats, shape (n_contexts, n_next)."""
-        return self._by_chunk(contexts, self.network)
+        return self._answer(contexts, self.network)
 
     def _hidden(self, site: str, tokens: Tensor, lengths: Tensor) -> Tensor:
         return self.network.body.read(tokens, lengths, {site})[site]
@@ -185,19 +211,14 @@ class Predictor:
         assert site in (EMBEDDING_SUM, EMBEDDING_MEAN)
         return total if site == EMBEDDING_SUM else total / lengths.clamp_min(1)[:, None]
 
-    @torch.no_grad()
-    def _by_chunk(
+    def _answer(
         self,
         contexts: Contexts | Iterable[Sequence[int]],
-        answer: Callable[[Tensor, Tensor], Tensor],
+        network: Callable[[Tensor, Tensor], Tensor],
     ) -> FloatArray:
         batch = as_contexts(contexts)
         self._require_readable(batch)
-        chunks = [
-            answer(*as_batch(batch.slice(start, min(start + READ_AT_ONCE, len(batch)))))
-            for start in range(0, len(batch), READ_AT_ONCE)
-        ]
-        return np.asarray(torch.cat(chunks).double().numpy())
+        return answer(network, batch)
 
     def _require_readable(self, contexts: Contexts) -> None:
         body, tokens = self.network.body, contexts.tokens

@@ -5,28 +5,36 @@
     trained = train(config, exact_examples(world), seed=0, kl_target=1e-5)
     trained.states(world.contexts)          # f(x), site final_norm
     trained.unembedding                     # g(y)
-    untrained(config, exact_examples(world), seed=0)    # its twin without a step
+    untrained(config, exact_examples(world), seed=0)  # its twin without a step
 
-The loss is the cross-entropy of the training pairs, every pair in every step; AdamW, the learning
-rate warmed up and then lowered along a cosine. On a CPU the same seed gives the same numbers bit
-for bit, also where training was killed and went on from its checkpoint.
+The loss is the cross-entropy of the training pairs, by default of all of them in every step; AdamW,
+the learning rate warmed up and then lowered along a cosine. On a CPU the same seed gives the same
+numbers bit for bit, also where training was killed and went on from its checkpoint.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from concept_ppl.errors import InputError
 from concept_ppl.outputs import new_file
 
 from .examples import Examples
-from .predictor import Predictor, PredictorConfig, as_batch, make_network
+from .predictor import (
+    Network,
+    Predictor,
+    PredictorConfig,
+    answer,
+    as_batch,
+    make_network,
+    one_thread,
+)
 
 Report = Callable[[int, int, float], None]
 
@@ -42,19 +50,23 @@ class Recipe:
     ----------
     learning_rate
         Its peak, after ``warmup`` steps; from there it goes to zero along a cosine over the rest of
-        the steps.
+        the steps. The default suits widths up to 64; give wider predictors less.
     warmup
         Steps.
     weight_decay
         Of AdamW.
     look_every
         Steps between looks at the KL.
+    pairs_per_step
+        ``None``: every training pair in each step. A number: so many drawn anew from the shares for
+        each step, as from a stream of text; the steps are then noisy, and KL ends higher.
     """
 
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     warmup: int = 50
     weight_decay: float = 0.0
     look_every: int = 25
+    pairs_per_step: int | None = None
 
 
 def train(
@@ -93,8 +105,8 @@ def train(
     Raises
     ------
     InputError
-        If the target or the number of steps is not positive, or the checkpoint is of another
-        training.
+        If the target or the number of steps is not positive, the checkpoint is of another training,
+        or training diverges.
     """
     if not (kl_target > 0 and max_steps > 0):
         raise InputError(
@@ -102,7 +114,7 @@ def train(
         )
     run = _Run(config, examples, seed, kl_target, max_steps, recipe or Recipe())
     store = None if checkpoint is None else Path(checkpoint)
-    with _one_thread():
+    with one_thread():
         if store is not None and store.exists():
             run.restore(store)
         written = time.monotonic()
@@ -120,9 +132,12 @@ def train(
 def untrained(config: PredictorConfig, examples: Examples, *, seed: int) -> Predictor:
     """Return the network that `train` starts from, for controls: same seed, no step."""
     network = make_network(config, examples, seed)
-    predictor = Predictor(config, seed, math.nan, 0, 0.0, (), False, network)
-    kl = examples.kl(predictor.log_predictive(examples.contexts))
+    kl = _kl(network, examples)
     return Predictor(config, seed, kl, 0, 0.0, ((0, kl),), False, network)
+
+
+def _kl(network: Network, examples: Examples) -> float:
+    return examples.kl(answer(network, examples.contexts))
 
 
 class _Run:
@@ -145,9 +160,9 @@ class _Run:
         )
         self.tokens, self.lengths = as_batch(examples.contexts)
         self.shares = torch.from_numpy(examples.shares).to(torch.get_default_dtype())
+        self.generator = torch.Generator().manual_seed(seed)
         self.steps, self.seconds = 0, 0.0
-        self.history: list[tuple[int, float]] = []
-        self._look()
+        self.history = [(0, _kl(self.network, examples))]
 
     @property
     def kl(self) -> float:
@@ -164,22 +179,35 @@ class _Run:
             for group in self.optimiser.param_groups:
                 group["lr"] = self._learning_rate()
             self.optimiser.zero_grad()
-            loss = -(self.shares * self.network(self.tokens, self.lengths)).sum()
-            loss.backward()
+            self._loss().backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
             self.steps += 1
-        self._look()
+        kl = _kl(self.network, self.examples)
+        if not math.isfinite(kl):
+            raise InputError(
+                f"training of {self.config.architecture} has diverged, KL is {kl} after "
+                f"{self.steps} steps; give the recipe a smaller learning_rate."
+            )
+        self.history.append((self.steps, kl))
         self.seconds += time.perf_counter() - start
+
+    def _loss(self) -> Tensor:
+        """Cross-entropy in nats: of all pairs, or of a few that were drawn just now."""
+        n_pairs = self.recipe.pairs_per_step
+        if n_pairs is None:
+            log_q: Tensor = self.network(self.tokens, self.lengths)
+            return -(self.shares * log_q).sum()
+        drawn = torch.multinomial(
+            self.shares.reshape(-1), n_pairs, replacement=True, generator=self.generator
+        )
+        rows, following = drawn // self.examples.n_next, drawn % self.examples.n_next
+        log_q = self.network(self.tokens[rows], self.lengths[rows])
+        return -log_q[torch.arange(n_pairs), following].mean()
 
     def _learning_rate(self) -> float:
         warm = min(1.0, (self.steps + 1) / self.recipe.warmup)
         way = math.cos(0.5 * math.pi * self.steps / self.max_steps) ** 2
         return self.recipe.learning_rate * warm * way
-
-    def _look(self) -> None:
-        predictor = Predictor(self.config, self.seed, math.nan, 0, 0.0, (), False, self.network)
-        kl = self.examples.kl(predictor.log_predictive(self.examples.contexts))
-        self.history.append((self.steps, kl))
 
     def predictor(self) -> Predictor:
         return Predictor(
@@ -200,6 +228,7 @@ class _Run:
                     "training": self._identity(),
                     "network": self.network.state_dict(),
                     "optimiser": self.optimiser.state_dict(),
+                    "generator": self.generator.get_state(),
                     "steps": self.steps,
                     "seconds": self.seconds,
                     "history": self.history,
@@ -222,6 +251,7 @@ class _Run:
             )
         self.network.load_state_dict(stored["network"])
         self.optimiser.load_state_dict(stored["optimiser"])
+        self.generator.set_state(stored["generator"])
         self.steps, self.seconds = stored["steps"], stored["seconds"]
         self.history = [(step, kl) for step, kl in stored["history"]]
 
@@ -235,14 +265,3 @@ class _Run:
             "max_steps": self.max_steps,
             "examples": self.examples.digest,
         }
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute with one thread: a sum split among several has other last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
