@@ -217,9 +217,11 @@ def test_sinks_are_counted_in_the_manifest(llama: LanguageModel, tmp_path: Path)
     with torch.no_grad():
         llama.model.get_input_embeddings().weight[4] *= 1000
     texts = ["the", "cat", "sat", "on", "cat"]
-    extract(llama, texts, sites="embedding", folder=tmp_path / "s")
+    told: list[str] = []
+    extract(llama, texts, sites="embedding", folder=tmp_path / "s", announce=told.append)
     manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
     assert manifest["sinks"] == {"factor": 10.0, "n_rows": {"embedding": 2}}
+    assert "2 of 5 states at embedding have more than 10 times the median norm" in told[1]
 
 
 KILLS = 12
