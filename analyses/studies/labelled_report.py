@@ -144,8 +144,8 @@ def _data_section(test: LabelledTexts, posterior: pd.DataFrame) -> Section:
     n_clusters = len(np.unique(test.clusters))
     text = (
         f"{len(test):,} texts in {n_clusters:,} groups; texts of a group are never split between "
-        f"the halves or between folds, and intervals are robust to what they share. Where this page "
-        f"speaks of distinct contexts, it means these groups."
+        f"the halves or between folds, and intervals are robust to what they share. Where this "
+        f"page speaks of distinct contexts, it means these groups."
     )
     table = Table(
         "The first texts with their most probable labels",
