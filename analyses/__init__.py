@@ -5,12 +5,14 @@ from .calibration import Calibration
 from .canonical import CanonicalCorrelations, canonical_correlations
 from .contrast_regressions import ContrastTable, ContrastTables, contrast_tables
 from .controls import ControlComparison, ControlFit, compare_controls, shuffled
+from .counterfactual_matrices import CounterfactualMatrix, counterfactual_matrix
 from .diversity import Diversity, diversity_condition
 from .equivalence_claims import Equivalence, equivalence
 from .goodness import GoodnessOfFit, decoded_contrasts, goodness_of_fit
 from .hierarchical import HierarchicalBootstrap, hierarchical_bootstrap
 from .hypotheses import HypothesisTest
 from .invertible_maps import Invertibility, invertibility
+from .joint_inverses import JointInverse, joint_inverse
 from .latex import latex_table
 from .layers import LayerCurve, LayerFit, layer_curve
 from .linear_maps import LinearMap, linear_map
@@ -18,8 +20,12 @@ from .linearity_tests import Linearity, linearity
 from .model_agreement import CrossModel, cross_model
 from .moments import Rows, stream_linear_map
 from .multiplicity import benjamini_hochberg, holm
+from .offset_spans import OffsetSpan, offset_span
+from .pair_designs import PairDesign, make_pair_design
+from .pair_differences import DiagonalDifference, diagonal_difference
 from .posterior_forms import PosteriorForm, posterior_form
 from .probes import Probe, probe
+from .published_procedures import PublishedProcedure, published_procedure
 from .results import RESULT_COLUMNS, Estimate, Row, result_frame
 from .ridge import DecomposedStates, decompose_states
 from .robust_rank import RankTests, rank_tests
@@ -36,8 +42,10 @@ __all__ = [
     "ContrastTables",
     "ControlComparison",
     "ControlFit",
+    "CounterfactualMatrix",
     "CrossModel",
     "DecomposedStates",
+    "DiagonalDifference",
     "Diversity",
     "Equivalence",
     "Estimate",
@@ -45,12 +53,16 @@ __all__ = [
     "HierarchicalBootstrap",
     "HypothesisTest",
     "Invertibility",
+    "JointInverse",
     "LayerCurve",
     "LayerFit",
     "LinearMap",
     "Linearity",
+    "OffsetSpan",
+    "PairDesign",
     "PosteriorForm",
     "Probe",
+    "PublishedProcedure",
     "RankTests",
     "Row",
     "Rows",
@@ -60,21 +72,27 @@ __all__ = [
     "cluster_bootstrap",
     "compare_controls",
     "contrast_tables",
+    "counterfactual_matrix",
     "cross_model",
     "decoded_contrasts",
     "decompose_states",
+    "diagonal_difference",
     "diversity_condition",
     "equivalence",
     "goodness_of_fit",
     "hierarchical_bootstrap",
     "holm",
     "invertibility",
+    "joint_inverse",
     "latex_table",
     "layer_curve",
     "linear_map",
     "linearity",
+    "make_pair_design",
+    "offset_span",
     "posterior_form",
     "probe",
+    "published_procedure",
     "rank_tests",
     "result_frame",
     "shuffled",

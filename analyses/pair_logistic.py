@@ -94,8 +94,8 @@ def _inner_folds(unit: IntArray, seed: int) -> Iterator[tuple[IntArray, IntArray
 def _fit(rows: FloatArray, labels: IntArray, c: float, start: FloatArray) -> FloatArray:
     """Minimise ½|w|² + C Σ log-loss by Newton's method with halved steps; the last weight is free.
 
-    The same objective as scikit-learn's. Thousands of fits of some fifty rows are made, and each
-    takes a tenth of the time that checking its input would.
+    The same objective as scikit-learn's, whose checks of its input would take longer than these
+    fits of some fifty rows, of which there are thousands.
     """
     weights, value = start, _objective(rows, labels, start, c)
     for _ in range(MOST_STEPS):

@@ -15,7 +15,7 @@ from concept_ppl.analyses.offset_spans import OffsetSpan, offset_span
 from concept_ppl.analyses.pair_designs import PairDesign, lexeme_components, make_pair_design
 from concept_ppl.analyses.pair_differences import DiagonalDifference, diagonal_difference
 from concept_ppl.analyses.pair_weights import Estimator
-from concept_ppl.analyses.published_procedure import PublishedProcedure, published_procedure
+from concept_ppl.analyses.published_procedures import PublishedProcedure, published_procedure
 from concept_ppl.analyses.results import RESULT_COLUMNS
 from concept_ppl.counterfactual_pairs import PairLists
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from concept_ppl.analyses.counterfactual_matrices import counterfactual_matrix
-from concept_ppl.analyses.published_procedure import (
+from concept_ppl.analyses.published_procedures import (
     AS_PUBLISHED,
     NOISE,
     SWAPPED,
