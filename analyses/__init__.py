@@ -6,6 +6,7 @@ from .canonical import CanonicalCorrelations, canonical_correlations
 from .concept_recoveries import ConceptRecovery, concept_recovery
 from .contrast_regressions import ContrastTable, ContrastTables, contrast_tables
 from .controls import ControlComparison, ControlFit, compare_controls, shuffled
+from .counterfactual_matrices import CounterfactualMatrix, counterfactual_matrix
 from .diversity import Diversity, diversity_condition
 from .equivalence_claims import Equivalence, equivalence
 from .error_budgets import ErrorBudget, Gap, error_budget
@@ -14,6 +15,7 @@ from .goodness import GoodnessOfFit, decoded_contrasts, goodness_of_fit
 from .hierarchical import HierarchicalBootstrap, hierarchical_bootstrap
 from .hypotheses import HypothesisTest
 from .invertible_maps import Invertibility, invertibility
+from .joint_inverses import JointInverse, joint_inverse
 from .latex import latex_table
 from .layers import LayerCurve, LayerFit, layer_curve
 from .linear_maps import LinearMap, linear_map
@@ -22,6 +24,9 @@ from .model_agreement import CrossModel, cross_model
 from .model_ranking import ModelRanking, rank_models
 from .moments import Rows, stream_linear_map
 from .multiplicity import benjamini_hochberg, holm
+from .offset_spans import OffsetSpan, offset_span
+from .pair_designs import PairDesign, make_pair_design
+from .pair_differences import DiagonalDifference, diagonal_difference
 from .parameter_estimates import ParameterEstimates, parameter_estimates
 from .posterior_forms import PosteriorForm, posterior_form
 from .predictive_accuracy import (
@@ -33,6 +38,7 @@ from .predictive_accuracy import (
 )
 from .predictive_checks import PredictiveCheck, predictive_check, token_checks
 from .probes import Probe, probe
+from .published_procedures import PublishedProcedure, published_procedure
 from .results import RESULT_COLUMNS, Estimate, Row, result_frame
 from .ridge import DecomposedStates, decompose_states
 from .robust_rank import RankTests, rank_tests
@@ -50,8 +56,10 @@ __all__ = [
     "ContrastTables",
     "ControlComparison",
     "ControlFit",
+    "CounterfactualMatrix",
     "CrossModel",
     "DecomposedStates",
+    "DiagonalDifference",
     "Diversity",
     "Equivalence",
     "ErrorBudget",
@@ -61,17 +69,21 @@ __all__ = [
     "HierarchicalBootstrap",
     "HypothesisTest",
     "Invertibility",
+    "JointInverse",
     "LayerCurve",
     "LayerFit",
     "LinearMap",
     "Linearity",
     "ModelRanking",
+    "OffsetSpan",
+    "PairDesign",
     "ParameterEstimates",
     "PopulationFit",
     "PosteriorForm",
     "PredictiveAccuracy",
     "PredictiveCheck",
     "Probe",
+    "PublishedProcedure",
     "RankTests",
     "Row",
     "Rows",
@@ -82,9 +94,11 @@ __all__ = [
     "compare_controls",
     "concept_recovery",
     "contrast_tables",
+    "counterfactual_matrix",
     "cross_model",
     "decoded_contrasts",
     "decompose_states",
+    "diagonal_difference",
     "diversity_condition",
     "equivalence",
     "error_budget",
@@ -95,16 +109,20 @@ __all__ = [
     "independent_contrasts",
     "information_criterion",
     "invertibility",
+    "joint_inverse",
     "latex_table",
     "layer_curve",
     "leave_one_out",
     "linear_map",
     "linearity",
+    "make_pair_design",
+    "offset_span",
     "parameter_estimates",
     "population_fit",
     "posterior_form",
     "predictive_check",
     "probe",
+    "published_procedure",
     "rank_models",
     "rank_tests",
     "result_frame",

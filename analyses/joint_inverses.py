@@ -26,7 +26,11 @@ from .pair_weights import TrainingPairs, concept_means, whitening
 from .results import Estimate, Row, result_frame
 
 LEAST_EIGENVALUE = 0.02
-"""Of G, as a share of its mean eigenvalue: a Gram matrix freed of noise may not be positive."""
+"""Of G, as a share of its largest: a Gram matrix that was freed of noise may not be positive."""
+
+
+MOST_NOISE = 0.5
+"""Root mean square per concept of the entries' standard errors: past it, no distance is told."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +44,8 @@ class JointInverse:
         and 0 off it would be the identity); p-value of the null of zero, not adjusted.
     distance
         Root mean square, per concept, of W A − I in the Frobenius norm, freed of sampling noise: 0
-        for the identity, 1 for weights that give nothing.
+        for the identity, 1 for weights that give nothing. NaN where the entries are so unsure that
+        nothing can be said of it.
     mean_diagonal, mean_off_diagonal
         Mean of the diagonal; mean magnitude off it, a description.
     names, layer, control
@@ -209,7 +214,7 @@ def _noise_free_gram(v: FloatArray, pairs: TrainingPairs) -> tuple[FloatArray, F
 
 def _positive(gram: FloatArray) -> FloatArray:
     values, vectors = np.linalg.eigh(gram)
-    floor = LEAST_EIGENVALUE * max(float(values.mean()), np.finfo(np.float64).tiny)
+    floor = max(LEAST_EIGENVALUE * float(np.abs(values).max()), np.finfo(np.float64).tiny)
     return np.asarray((vectors * np.maximum(values, floor)) @ vectors.T)
 
 
@@ -234,6 +239,8 @@ def _answer(
     error = table - np.eye(q)
     variances = np.nan_to_num([[value.std_error**2 for value in row] for row in entries])
     square = float((np.square(error) - variances).sum()) / q
+    if variances.sum() / q > MOST_NOISE**2:
+        square = math.nan
     moved = 2.0 * np.einsum("gjk,jk->g", influence, error) / q
     off = table[~np.eye(q, dtype=bool)]
     return JointInverse(
@@ -254,6 +261,8 @@ def _answer(
 
 def _root(square: float, moved: FloatArray, level: float, n: int, units: int) -> Estimate:
     """Root of a square that noise may have made negative, its interval from that of the square."""
+    if math.isnan(square):
+        return bare_estimate(math.nan, level, n, units)
     value = plain_estimate(square, moved, level, n, units)
     root, low, high = (math.sqrt(max(x, 0.0)) for x in (square, value.ci_low, value.ci_high))
     error = influence_error(moved)[0] / (2.0 * root) if root > 0 else math.nan

@@ -101,8 +101,7 @@ class PairSums:
         as_judged = (cosines - table.T[design.concept]) / counts[design.concept, None]
         np.add.at(influence.transpose(0, 2, 1), unit, as_judged)
         np.add.at(influence, unit, self._training / len(design.halves))
-        own_times = times[np.arange(design.n_pairs), design.concept]
-        order, order_influence = _shares(self._ordered / own_times, design)
+        order, order_influence = _shares(self._ordered / len(design.halves), design)
         return PairScores(table, influence, order, order_influence, cosines)
 
 

@@ -121,7 +121,7 @@ def row_disk(settings: Settings) -> Row:
         )
         memory = Work(lambda: extract(bench.language_model, texts, sites="all"), len(texts))
         ratio, _ = paired_ratio(memory, disk, settings.repeats(9))
-    note = "written, checked, digested; without a bar of its own in memory"
+    note = "written, looked through, digested; nobody's bar but our own"
     work = f"{N_SOME} words, all sites, to the disk"
     return Row(work, "the same in memory", ratio, " of its speed", 0.9, True, note)
 
@@ -151,7 +151,8 @@ def _stopping(share: float, settings: Settings) -> Row:
     ratio, _ = paired_ratio(early, late, settings.repeats(9))
     note = f"{block}/{last} = {block / last:.2f}; the bar is a tenth above it"
     work = f"stop after block {block} of {last}"
-    return Row(work, "all blocks", ratio, " of its time", 1.1 * block / last, False, note)
+    bar = round(1.1 * block / last, 2)
+    return Row(work, "all blocks", ratio, " of its time", bar, False, note)
 
 
 def row_third(settings: Settings) -> Row:

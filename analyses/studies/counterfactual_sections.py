@@ -207,7 +207,8 @@ def controls_section(own: PairAnswers) -> Section:
             f"\n\nWeights made of {UNEMBEDDING} rows of other words (second minus first, causal "
             f"inner product), held against states: {written(value)} over "
             f"{len(own.unembedding.names)} concepts with pairs of one token each; in order "
-            f"{written(own.unembedding.mean_order)}."
+            f"{written(own.unembedding.mean_order)}. They say which word comes next, and the state "
+            f"of a word says what follows it, so no large number is to be expected here."
         )
     return Section(
         "What needs no learning",
@@ -314,7 +315,8 @@ def identity_section(own: PairAnswers) -> Section:
         frame,
         headings={"estimate": "distance from I"},
         note="Root mean square per concept of W A − I, freed of sampling noise: 0 for the "
-        "identity, 1 for weights that give nothing. The concepts are those independent at "
+        "identity, 1 for weights that give nothing, "
+        "a dash where entries are too unsure to tell. The concepts are those independent at "
         f"{HEADLINE_SITE}, the same in every row.",
     )
     return Section("How far from the identity", text, tables=[table])

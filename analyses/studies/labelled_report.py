@@ -102,17 +102,20 @@ def _model_section(words: LabelledWords, test: LabelledTexts, posterior: pd.Data
         formats={"values": "integer", "accuracy": ".3f", "commonest": ".3f"}
         | {"loss": ".3f", "prior_loss": ".3f"},
         headings={
-            "accuracy": "most probable value is right",
-            "commonest": "commonest value is right",
-            "loss": "−log p, nats",
+            "accuracy": "right",
+            "commonest": "commonest right",
+            "loss": "−log p",
             "prior_loss": "of the prior",
         },
-        note="A posterior that hardly beats its prior makes a poor regressor, whatever the states.",
+        note="Right: how often the most probable value is the label, and how often the commonest "
+        "is. −log p: of the label, nats, on average. A posterior that hardly beats its prior makes "
+        "a poor regressor, whatever the states.",
     )
     telling = Table(
         "The words that tell most",
         _telling(words),
-        note="Largest log θ(w | value) − log mean over the values, among words of the first half.",
+        note="Largest θ · log(θ / mean of θ over the values): how much a word tells, times how "
+        "often it comes.",
     )
     return Section("The fitted model", text, tables=[scores, telling])
 
@@ -141,7 +144,8 @@ def _data_section(test: LabelledTexts, posterior: pd.DataFrame) -> Section:
     n_clusters = len(np.unique(test.clusters))
     text = (
         f"{len(test):,} texts in {n_clusters:,} groups; texts of a group are never split between "
-        f"the halves or between folds, and intervals are robust to what they share."
+        f"the halves or between folds, and intervals are robust to what they share. Where this "
+        f"page speaks of distinct contexts, it means these groups."
     )
     table = Table(
         "The first texts with their most probable labels",

@@ -15,7 +15,7 @@ from concept_ppl.analyses.offset_spans import OffsetSpan, offset_span
 from concept_ppl.analyses.pair_designs import PairDesign, lexeme_components, make_pair_design
 from concept_ppl.analyses.pair_differences import DiagonalDifference, diagonal_difference
 from concept_ppl.analyses.pair_weights import Estimator
-from concept_ppl.analyses.published_procedure import PublishedProcedure, published_procedure
+from concept_ppl.analyses.published_procedures import PublishedProcedure, published_procedure
 from concept_ppl.analyses.results import RESULT_COLUMNS
 from concept_ppl.counterfactual_pairs import PairLists
 
@@ -202,8 +202,8 @@ def analyse_pairs(
     trained_curve = curve(MODEL, states.trained)
     random_curve = curve(RANDOM, states.untrained)
     headline = matrices[MODEL, HEADLINE]
-    p_values = holm(headline.tidy_diagonal())
-    diagonal = p_values[p_values["quantity"] == "cosine_diagonal"]["p_value"].to_numpy()
+    adjusted = headline.tidy_diagonal()
+    diagonal = adjusted[adjusted["quantity"] == "cosine_diagonal"]["p_value"].to_numpy()
     span = offset_span(
         sets[MODEL], design, present=diagonal <= 1.0 - settings.level, layer=HEADLINE_SITE
     )
@@ -297,7 +297,7 @@ def _by_unembedding(
     states: ModelWords, pairs: PairLists, settings: Settings, options: dict[str, Any]
 ) -> CounterfactualMatrix | None:
     """Weights from unembedding rows, differences of states, in the causal metric and its dual."""
-    single = np.isfinite(states.unembedding).all(axis=1)
+    single = np.asarray(np.isfinite(states.unembedding).all(axis=1), dtype=np.bool_)
     chosen = _held_out_able(pairs, single[pairs.first] & single[pairs.second])
     if chosen is None:
         return None
@@ -326,7 +326,7 @@ def _token_matched(
         states.trained[HEADLINE_SITE][rows],
         design_of(kept, settings),
         estimator=HEADLINE,
-        label=f"{HEADLINE}, as many tokens",
+        label=f"{HEADLINE} token matched",
         layer=HEADLINE_SITE,
         **options,
     )

@@ -84,8 +84,8 @@ def extract(
     progress
         Called as ``progress(done, total)`` after each batch, in distinct contexts.
     announce
-        Called once, before the first forward pass, with a sentence that says how many bytes will be
-        written to ``folder``.
+        Called before the first forward pass with a sentence that says how many bytes will be
+        written to ``folder``, and at the end with one on attention sinks, if there are any.
 
     Returns
     -------

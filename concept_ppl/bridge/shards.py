@@ -4,6 +4,7 @@ The file is reserved at its full size before the first row, so that a full disk 
 it is read through a memory map, so that opening it costs nothing and reading rows costs those rows.
 """
 
+import errno
 import json
 import os
 import struct
@@ -24,6 +25,7 @@ STORED_AS: dict[StateType, tuple[str, np.dtype[Any]]] = {
     "bfloat16": ("BF16", np.dtype("<u2")),
 }
 ALIGNMENT = 64
+CANNOT_RESERVE = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 ROWS_AT_ONCE = 16_384
 
 
@@ -58,10 +60,14 @@ def create_shard(path: Path, site: str, shape: tuple[int, int], dtype: StateType
     with path.open("wb") as file:
         file.write(header)
         file.flush()
+        file.truncate(size)
         if hasattr(os, "posix_fallocate"):
             # A map into a file with holes dies of a signal where the disk is full.
-            os.posix_fallocate(file.fileno(), 0, size)
-        file.truncate(size)
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno not in CANNOT_RESERVE:
+                    raise
 
 
 def map_shard(path: Path, site: str, *, writable: bool = False) -> NDArray[Any]:

@@ -147,8 +147,13 @@ def complete(
     dtype: StateType,
     n_tokens: NDArray[np.int64],
     provenance: Mapping[str, Any],
-) -> None:
+) -> dict[str, int]:
     """Write what stands beside the shards: token counts, and the manifest with every digest.
+
+    Returns
+    -------
+    dict
+        Site → how many rows are most likely attention sinks.
 
     Raises
     ------
@@ -179,6 +184,7 @@ def complete(
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     # safetensors writes for the owner alone; results are readable as the umask says.
     shutil.copymode(folder / MANIFEST, folder / CONTEXTS)
+    return sinks
 
 
 def load_states(folder: str | Path) -> States:

@@ -31,7 +31,7 @@ from .shards import (
     shard_name,
     shard_size,
 )
-from .states import KNOWN_BY, States, complete, load_states
+from .states import KNOWN_BY, SINK_FACTOR, States, complete, load_states
 
 REQUEST = "request.json"
 JOURNAL = "journal"
@@ -99,9 +99,16 @@ def stream_states(
                 create_shard(partial / shard_name(site), site, shape, dtype)
             (partial / REQUEST).write_text(json.dumps(request, sort_keys=True), encoding="utf-8")
         _run(plan, read, partial, sites, dtype, progress)
-        complete(partial, sites, width, dtype, n_tokens, provenance)
+        sinks = complete(partial, sites, width, dtype, n_tokens, provenance)
         (partial / JOURNAL).unlink()
         (partial / REQUEST).unlink()
+    if announce is not None and any(sinks.values()):
+        site = max(sinks, key=lambda site: sinks[site])
+        announce(
+            f"{folder}: {sinks[site]:,} of {plan.n_rows:,} states at {site} have more than "
+            f"{SINK_FACTOR:g} times the median norm: attention sinks, most likely; the manifest "
+            "counts them by site"
+        )
     return load_states(folder)
 
 

@@ -18,7 +18,7 @@ def language(
         str, typer.Option(help="fixed: one language a context; switching: it changes.")
     ] = "switching",
     language_model: Annotated[
-        str, typer.Option("--model", help="smollm2, a hub id, a local folder, or a .gguf file.")
+        str, typer.Option("--model", help="smollm2, gemma3-270m, a hub id, a folder, a .gguf file.")
     ] = "smollm2",
     languages: Annotated[
         str, typer.Option(help="Two or more codes of wordfreq.")

