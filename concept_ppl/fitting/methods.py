@@ -220,6 +220,7 @@ class _Found:
         self.history: tuple[NDArray[np.float64], ...] = rest.pop("history", ())
         self.restarts: NDArray[np.float64] = rest.pop("restarts", np.empty(0))
         self.errors: dict[str, NDArray[np.float64]] = rest.pop("errors", {})
+        self.log_evidence: NDArray[np.float64] | None = rest.pop("log_evidence", None)
         self.converged: bool = rest.pop("converged", True)
         self.warnings: list[str] = rest.pop("warnings", [])
 
@@ -356,6 +357,8 @@ def _run_chains(
         stats=stats,
         warmup=warmup,
         history=tuple(chain.history for chain in chains),
+        log_evidence=likelihood.weighted_tokens
+        * np.stack([chain.history[options["warmup"] :] for chain in chains]),
         converged=not n_diverging,
         warnings=warnings,
     )
@@ -380,11 +383,14 @@ def _assembled(
     each = np.empty((*shape, likelihood.n_contexts)) if keep_each else None
     for place in np.ndindex(*shape):
         values = {name: torch.from_numpy(np.asarray(d[place])) for name, d in found.draws.items()}
-        own = likelihood.each(values)
-        if each is not None:
-            each[place] = own
-        weighted = own if likelihood.own_weights is None else own * likelihood.own_weights
-        log_evidence[place] = np.nansum(weighted)
+        if each is None and found.log_evidence is not None:
+            log_evidence[place] = found.log_evidence[place]
+        else:
+            own = likelihood.each(values)
+            weights = likelihood.own_weights
+            log_evidence[place] = np.nansum(own if weights is None else own * weights)
+            if each is not None:
+                each[place] = own
         with torch.no_grad():
             lp[place] = log_evidence[place] + float(program.log_prior(values))
     best = np.unravel_index(lp.argmax(), lp.shape)
