@@ -175,3 +175,25 @@ def test_replicates_are_kept_on_demand(there, here):
     file = read_fit("fit.nc")
     assert file.groups["posterior_predictive"]["x"].shape == (1, 25, 1200)
     assert "posterior_predictive" not in read_fit(there / "em3.nc").groups
+
+
+def test_the_report_of_a_check_finds_what_two_topics_leave_out(there, here):
+    for k, tone in ((2, "Not in everything: its model does not reproduce"), (3, "Nothing speaks")):
+        out = succeeds(f"check {there}/em{k}.nc --replicates 60 -o report{k}")
+        assert out == f"report{k}/index.html\n"
+        assert tone in Path(f"report{k}/index.html").read_text(), k
+    results = pd.read_csv("report2/results.csv")
+    pairs = results[(results["quantity"] == "contexts with a pair of tokens")]
+    assert pairs.loc[pairs["term"] == "all", "p_value"].item() < 0.02
+    assert {"elpd_aic", "elpd_bic", "share", "words"} <= set(results["quantity"])
+    drawings = {path.stem for path in Path("report3/figures").iterdir()}
+    assert drawings == {"frequencies", "pairs", "different", "history"}
+
+
+@pytest.mark.slow
+def test_chains_and_effective_draws_stand_in_the_report_of_a_posterior(there, here):
+    succeeds(f"check {there}/nuts3.nc --replicates 20 -o report")
+    page = Path("report/index.html").read_text()
+    assert "Highest R-hat" in page
+    assert "leave-one-out" in page
+    assert "Labels of &#39;topic&#39; differed" in page
