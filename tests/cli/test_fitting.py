@@ -35,6 +35,15 @@ def truth(n_tokens):
         pyro.sample("x", dist.Categorical(Vindex(WORDS)[topic]))
 '''
 
+ONE = """
+import pyro, pyro.distributions as dist, torch
+
+def model(n_tokens):
+    words = pyro.sample("words", dist.Dirichlet(torch.ones(4)))
+    with pyro.plate("position", n_tokens):
+        pyro.sample("x", dist.Categorical(words))
+"""
+
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
@@ -148,6 +157,15 @@ def test_bad_input_is_one_sentence(there, command, words):
     line = refused(command)
     assert all(word in line for word in words), line
     assert tree(there) == before
+
+
+def test_a_program_without_concepts_is_a_rival_too(there, here):
+    Path("one.py").write_text(ONE)
+    succeeds(f"fit one.py {there}/t.parquet --restarts 1 -o em1.nc")
+    counts = np.bincount(np.concatenate(pd.read_parquet(there / "t.parquet")["x"].to_list()))
+    np.testing.assert_allclose(point("em1.nc")[0], counts / counts.sum(), atol=1e-9)
+    lines = succeeds(f"compare em1.nc {there}/em3.nc").splitlines()
+    assert "em3.nc" in lines[2]
 
 
 def test_known_values_name_the_topics(there, here):
