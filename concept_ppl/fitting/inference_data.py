@@ -85,7 +85,9 @@ def fit_of(groups: Mapping[str, xr.Dataset], attributes: Mapping[str, Any]) -> F
     """Return the fit behind the groups and attributes that :func:`to_inference_data` made."""
     stats = _arrays(groups["sample_stats"])
     matches = {
-        name.removeprefix("match."): stats.pop(name) for name in [*stats] if name[:6] == "match."
+        name.removeprefix("match."): stats.pop(name)
+        for name in [*stats]
+        if name.startswith("match.")
     }
     matched = _arrays(groups["posterior"])
     record = _arrays(groups["record"])
