@@ -155,9 +155,7 @@ def map_speed(n, repeats):
         ours, theirs = fast.step(), slow.step(contexts)
         if not np.isclose(ours, theirs, rtol=1e-9):
             raise RuntimeError(f"the losses are {ours} and {theirs}: no time means much")
-        ratio, seconds = paired_ratio(
-            Work(lambda: slow.step(contexts)), Work(fast.step), repeats
-        )
+        ratio, seconds = paired_ratio(Work(lambda: slow.step(contexts)), Work(fast.step), repeats)
     finally:
         torch.set_default_dtype(before)
     return {"ratio": asdict(ratio), "our_seconds": seconds.median, "loss": float(ours)}

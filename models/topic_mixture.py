@@ -64,8 +64,8 @@ def build(
         return _unknown(topics, vocabulary, lengths, concentration)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        concentration = torch.full((vocabulary,), 0.3)
-        own = torch.distributions.Dirichlet(concentration).sample((topics,))
+        sparse = torch.full((vocabulary,), 0.3)
+        own = torch.distributions.Dirichlet(sparse).sample((topics,))
         shared = torch.distributions.Dirichlet(torch.ones(vocabulary)).sample()
     emission = (x_informativeness * own + (1 - x_informativeness) * shared).log()
     copy = y_determinism * torch.eye(topics) + (1 - y_determinism) / topics
