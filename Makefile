@@ -5,7 +5,7 @@ SOURCES := $(wildcard concept_ppl models analyses tests benchmarks)
 # One thread a process: two workers with two threads each on two cores take five times as long.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
-.PHONY: help report gemma test check bench validity format clean FORCE
+.PHONY: help report gemma test check bench validity calibration format clean FORCE
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -35,6 +35,9 @@ bench: .venv/installed .venv/peers .venv/smollm2  ## speed and memory against pe
 
 validity: .venv/installed  ## size and coverage of the analyses on planted worlds; takes a night, goes on where it stopped
 	@$(BIN)/python benchmarks/validity.py --write
+
+calibration: .venv/installed  ## simulation-based calibration of NUTS; goes on where it stopped
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/simulation_calibration.py --write
 
 format: .venv/installed  ## rewrite the sources as `make check` wants them
 	@$(BIN)/ruff format $(SOURCES)

@@ -31,7 +31,7 @@ from concept_ppl import collapsed, fit
 
 RESULTS = Path(__file__).parent / "results" / "fit.json"
 AGREEMENT, EM_BAR, MAP_BAR, MEMORY_BAR = 1e-6, 3.0, 50.0, 4e9
-CLASSES, ITEMS, ANSWERS, ITERATIONS = 8, 20, 50, 10
+CLASSES, ITEMS, ANSWERS, ITERATIONS = 8, 20, 50, 5
 
 
 def stepmix(tokens, classes, iterations, seed=0):

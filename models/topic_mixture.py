@@ -18,6 +18,7 @@ def build(
     seed: int = 0,
     lengths: tuple[int, int] = (1, 8),
     learn: bool = False,
+    concentration: float = 1.0,
 ) -> Callable[[int], None]:
     """Return the model.
 
@@ -38,9 +39,12 @@ def build(
     lengths
         Shortest and longest context to simulate.
     learn
-        Leave the tables unknown: ``share`` of the topics and ``emission`` of each, with flat
-        Dirichlet priors, are sites to be fitted. The next token, ``seed`` and the knobs then play
-        no part.
+        Leave the tables unknown: ``share`` of the topics, with a flat Dirichlet prior, and
+        ``emission`` of each are sites to be fitted. The next token, ``seed`` and the knobs then
+        play no part.
+    concentration
+        Of the Dirichlet prior of each unknown emission: 1 is flat; below, most tokens are rare in
+        most topics, as words are, and the posterior has no mode for ``em`` and ``map`` to find.
 
     Raises
     ------
@@ -54,12 +58,14 @@ def build(
     for name, value in (("x_informativeness", x_informativeness), ("y_determinism", y_determinism)):
         if not 0 <= value <= 1:
             raise ModelError(f"{name} must lie between 0 and 1, not {value}.")
+    if not concentration > 0:
+        raise ModelError(f"concentration must be above 0, not {concentration}.")
     if learn:
-        return _unknown(topics, vocabulary, lengths)
+        return _unknown(topics, vocabulary, lengths, concentration)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        concentration = torch.full((vocabulary,), 0.3)
-        own = torch.distributions.Dirichlet(concentration).sample((topics,))
+        sparse = torch.full((vocabulary,), 0.3)
+        own = torch.distributions.Dirichlet(sparse).sample((topics,))
         shared = torch.distributions.Dirichlet(torch.ones(vocabulary)).sample()
     emission = (x_informativeness * own + (1 - x_informativeness) * shared).log()
     copy = y_determinism * torch.eye(topics) + (1 - y_determinism) / topics
@@ -76,13 +82,15 @@ def build(
     return model
 
 
-def _unknown(topics: int, vocabulary: int, lengths: tuple[int, int]) -> Callable[[int], None]:
-    """Return the model with flat priors over its tables."""
+def _unknown(
+    topics: int, vocabulary: int, lengths: tuple[int, int], concentration: float
+) -> Callable[[int], None]:
+    """Return the model with priors over its tables."""
 
     def model(n_tokens: int) -> None:
         share = pyro.sample("share", dist.Dirichlet(torch.ones(topics)))
-        flat = dist.Dirichlet(torch.ones(topics, vocabulary)).to_event(1)
-        emission = pyro.sample("emission", flat)
+        prior = dist.Dirichlet(torch.full((topics, vocabulary), concentration)).to_event(1)
+        emission = pyro.sample("emission", prior)
         topic = pyro.sample("topic", dist.Categorical(share))
         with pyro.plate("position", n_tokens):
             pyro.sample("x", dist.Categorical(Vindex(emission)[topic]))

@@ -83,3 +83,35 @@ def labelled(
     command = ["concept-ppl", *sys.argv[1:]]
     page = run_labelled_study(study, contexts, output, command=command, stage=stage, force=force)
     typer.echo(str(page))
+
+
+@study_app.command()
+def words(
+    output: Output,
+    languages: Annotated[
+        str, typer.Option(help="Two or more codes of wordfreq.")
+    ] = "en,fr,de,es,it",
+    n: Annotated[int, typer.Option("-n", min=50, help="Number of contexts to fit.")] = 800,
+    top: Annotated[int, typer.Option(min=1, help="Words per language in the vocabulary.")] = 50,
+    draws: Annotated[int, typer.Option(min=1, help="Of each of two chains.")] = 200,
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    force: Force = False,
+) -> None:
+    """Ask whether a mixture fitted to unlabelled words finds the languages they come from."""
+    from concept_ppl.analyses.studies.words import WordsStudy, run_words_study
+
+    require_device(device)
+    study = WordsStudy(
+        languages=tuple(code.strip() for code in languages.split(",")),
+        n_contexts=n,
+        top=top,
+        warmup=max(draws // 2, 1),
+        draws=draws,
+        seed=seed,
+        level=level,
+    )
+    command = ["concept-ppl", *sys.argv[1:]]
+    page = run_words_study(study, output, command=command, stage=stage, force=force)
+    typer.echo(str(page))

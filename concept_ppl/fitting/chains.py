@@ -24,6 +24,7 @@ from concept_ppl.fitting.parameters import flatten, unflatten
 Array = NDArray[np.float64]
 START_WIDTH = 2.0
 """Chains start uniformly within so much of zero, in unconstrained coordinates."""
+MOVED_INSIDE = 0.05
 STATISTICS = ("diverging", "step_size", "tree_depth", "n_steps", "acceptance_rate", "energy")
 
 
@@ -186,11 +187,21 @@ def _finished(current: Mapping[str, Any]) -> Chain:
     )
 
 
+def _inside(coordinates: Coordinates, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Move probabilities a little towards equal ones: a zero would start a chain far outside."""
+    moved = dict(start)
+    for name, parameter in coordinates.parameters.items():
+        if parameter.kind in {"simplex", "unit"}:
+            even = 1 / parameter.shape[-1] if parameter.kind == "simplex" else 0.5
+            moved[name] = (1 - MOVED_INSIDE) * start[name] + MOVED_INSIDE * even
+    return moved
+
+
 def _start(
     coordinates: Coordinates, rng: np.random.Generator, start: Mapping[str, Tensor] | None
 ) -> Array:
     if start is not None:
-        return coordinates.coordinates(start)
+        return coordinates.coordinates(_inside(coordinates, start))
     for _ in range(100):
         free = rng.uniform(-START_WIDTH, START_WIDTH, coordinates.n_free)
         log_density, slope = coordinates.density(free)

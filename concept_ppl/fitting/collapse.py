@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from concept_ppl.control_flow import plain
-from concept_ppl.enumeration import Enumeration
+from concept_ppl.enumeration import POSITION, Enumeration
 from concept_ppl.errors import InputError, ModelError
 from concept_ppl.fitting.likelihood import Batch, Likelihood, make_likelihood
 from concept_ppl.fitting.parameters import Parameter, Parameters
@@ -185,8 +185,10 @@ class _Hidden(Enumeration):
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         discrete = is_enumerable(msg["fn"]) if not msg["is_observed"] else True
-        is_subsample = type(msg["fn"]).__name__ == "_Subsample"
-        if discrete and not is_subsample:
+        is_plate = type(msg["fn"]).__name__ == "_Subsample"
+        if msg["name"] == POSITION:
+            msg["stop"] = True
+        elif discrete and not is_plate:
             super()._pyro_sample(msg)
             msg["stop"] = True
 

@@ -65,6 +65,7 @@ class DenseEvidence:
         graph = self.piece.graph(tables)
         sizes = [graph.sizes[name] for name in self.scope]
         leaves = [Leaf(factor.scope, factor.table) for factor in graph.priors]
+        leaves = leaves or [Leaf((), torch.zeros((), dtype=graph.dtype))]  # no concepts at all
         root = upward(self.tree, leaves)[-1]
         prior = align(root.scope, root.table, self.scope, batched=True).expand(1, *sizes)
         return torch.cat(self.row_blocks(graph)), prior.reshape(-1)
@@ -130,7 +131,7 @@ def dense_evidence(
         extra.append(np.where(values >= 0, values + n_rows, UNOBSERVED))
         n_rows += size
     counts = _sparse(columns, contexts.lengths, extra, n_rows)
-    leaves = [factor.scope for factor in graph.priors]
+    leaves = [factor.scope for factor in graph.priors] or [()]
     tree = contraction_tree(leaves, graph.sizes, scope)
     return DenseEvidence(piece, scope, counts, tuple(given), tuple(next_tokens), tree)
 

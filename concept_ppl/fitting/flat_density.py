@@ -26,6 +26,8 @@ from concept_ppl.fitting.ties import View
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
+FEW = 2**14
+"""Cells of a matrix of counts whose product costs less than the call of a sparse one."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class _Part:
     weights: Array
     rows: Index
     prior: Index
+    few: Array | None
+    """The counts as a plain matrix, where they are few and no row holds a zero probability."""
 
 
 @dataclass(frozen=True)
@@ -137,21 +141,23 @@ def _cells(block: _Block, logs: Array) -> Array:
 def _add_counts(part: _Part, cells: Array, counts: Array) -> float:
     rows, prior = cells[part.rows], cells[part.prior].sum(0)
     total = 0.0
-    for chunk, own in chunks_of(part.evidence.counts, prior):
+    whole = slice(0, len(part.weights))
+    few = part.few
+    chunks = chunks_of(part.evidence.counts, prior) if few is None else [(few, whole)]
+    for chunk, own in chunks:
         posterior, log_evidence = posterior_of(chunk, rows, prior)
         weights = part.weights[own]
         total += float(weights @ log_evidence)
         posterior *= weights[:, None]
         counts += _scattered(part.rows, chunk.T @ posterior, len(counts))
-        counts += _scattered(part.prior, posterior.sum(0), len(counts))
+        mass = np.tile(posterior.sum(0), (len(part.prior), 1))
+        counts += _scattered(part.prior, mass, len(counts))
     return total
 
 
 def _scattered(places: Index, values: Array, n: int) -> Array:
     """Add up values by place (``np.add.at`` of numpy 2.4 misreads values that it broadcasts)."""
-    spread = np.broadcast_to(values, places.shape)
-    total: Array = np.bincount(places.reshape(-1), spread.reshape(-1), n).astype(np.float64)
-    return total
+    return np.bincount(places.reshape(-1), values.reshape(-1), n)  # type: ignore[return-value]
 
 
 def flat_density(likelihood: Likelihood) -> FlatDensity | None:
@@ -185,9 +191,18 @@ def flat_density(likelihood: Likelihood) -> FlatDensity | None:
             return None
         tables, start = _numbered(evidence, blocks, constants, start)
         rows, prior, start = _layout(evidence, tables, constants, start)
-        parts.append(_Part(evidence, own_weights, rows, prior))
+        parts.append(_Part(evidence, own_weights, rows, prior, _few(evidence, constants)))
     flat = np.concatenate(constants) if constants else np.empty(0)
     return FlatDensity(tuple(blocks), tuple(parts), flat, coordinates)
+
+
+def _few(evidence: DenseEvidence, constants: Sequence[Array]) -> Array | None:
+    """Return the counts as a plain matrix if that is small; 0 · (−inf) must not come up in it."""
+    is_finite = all(np.isfinite(own).all() for own in constants)
+    if int(np.prod(evidence.counts.shape)) > FEW or not is_finite:
+        return None
+    plain: Array = evidence.counts.toarray()
+    return plain
 
 
 def _numbered(

@@ -83,10 +83,9 @@ def to_inference_data(
 
 def fit_of(groups: Mapping[str, xr.Dataset], attributes: Mapping[str, Any]) -> Fit:
     """Return the fit behind the groups and attributes that :func:`to_inference_data` made."""
-    stats = _arrays(groups["sample_stats"])
-    matches = {
-        name.removeprefix("match."): stats.pop(name) for name in [*stats] if name[:6] == "match."
-    }
+    told = _arrays(groups["sample_stats"])
+    matches = _under(told, "match")
+    stats = {name: values for name, values in told.items() if not name.startswith("match.")}
     matched = _arrays(groups["posterior"])
     record = _arrays(groups["record"])
     log_evidence = stats.pop("log_evidence")

@@ -12,6 +12,7 @@ from torch import Tensor
 from concept_ppl.contexts import as_contexts
 from concept_ppl.errors import InputError
 from concept_ppl.fitting.ascents import Ascent, Pace, Report, ascend
+from concept_ppl.fitting.assembly import Found, assembled
 from concept_ppl.fitting.chains import sample_chains
 from concept_ppl.fitting.checkpoints import SECONDS_BETWEEN, Checkpoint, identity_of
 from concept_ppl.fitting.expectation_maximisation import (
@@ -25,15 +26,12 @@ from concept_ppl.fitting.likelihood import Batch, Likelihood, make_likelihood
 from concept_ppl.fitting.observed_information import observed_information
 from concept_ppl.fitting.posterior_mode import FullBatch, Minibatches
 from concept_ppl.fitting.program import Program
-from concept_ppl.fitting.symmetries import find_symmetries, match_draws
 from concept_ppl.fitting.variational import variational
 from concept_ppl.tracing import Model
 
 METHODS = ("em", "map", "svi", "nuts")
 ITERATIONS = {"em": 2000, "map": 200, "svi": 3000, "nuts": 0}
 LEARNING_RATES = {"map": 0.05, "svi": 0.02}
-MOST_KEPT = 2**27
-"""Cells of ``log_likelihood`` that are kept: 1 GiB."""
 
 
 def fit(
@@ -167,7 +165,7 @@ def fit(
     file = Checkpoint(Path(checkpoint) if checkpoint else None, identity, checkpoint_seconds)
     run = _RUNS[method]
     found = run(likelihood, options, first, file, progress, standard_errors)
-    return _assembled(model, likelihood, options, found, tuple(given or ()), log_likelihood)
+    return assembled(model, likelihood, options, found, tuple(given or ()), log_likelihood)
 
 
 def _require_options(options: Mapping[str, Any]) -> None:
@@ -210,20 +208,6 @@ def _start(program: Program, start: Mapping[str, Any] | None) -> dict[str, Tenso
     return values
 
 
-class _Found:
-    """What a method hands over: draws (n_chains, n_draws, *shape), and what it knows of them."""
-
-    def __init__(self, draws: dict[str, NDArray[np.float64]], **rest: Any) -> None:
-        self.draws = draws
-        self.stats: dict[str, NDArray[Any]] = rest.pop("stats", {})
-        self.warmup: dict[str, NDArray[np.float64]] = rest.pop("warmup", {})
-        self.history: tuple[NDArray[np.float64], ...] = rest.pop("history", ())
-        self.restarts: NDArray[np.float64] = rest.pop("restarts", np.empty(0))
-        self.errors: dict[str, NDArray[np.float64]] = rest.pop("errors", {})
-        self.converged: bool = rest.pop("converged", True)
-        self.warnings: list[str] = rest.pop("warnings", [])
-
-
 def _run_ascent(
     likelihood: Likelihood,
     options: Mapping[str, Any],
@@ -231,7 +215,7 @@ def _run_ascent(
     file: Checkpoint,
     progress: Report | None,
     standard_errors: bool,
-) -> _Found:
+) -> Found:
     """Run EM or the search for the mode from several starts."""
     program, method = likelihood.program, options["method"]
     require_mode(program)
@@ -262,7 +246,7 @@ def _run_ascent(
         errors = curvature.standard_errors
         if curvature.invalid_because:
             warnings.append(f"No standard errors: {curvature.invalid_because}.")
-    return _Found(
+    return Found(
         {name: value.numpy()[None, None] for name, value in best.values.items()},
         history=tuple(np.array(one.history) for one in reached),
         restarts=np.array([one.objective for one in reached]),
@@ -301,7 +285,7 @@ def _run_variational(
     file: Checkpoint,
     progress: Report | None,
     standard_errors: bool,
-) -> _Found:
+) -> Found:
     del first, standard_errors
     found = variational(
         likelihood,
@@ -316,7 +300,7 @@ def _run_variational(
         pace=Pace("svi", 1, options["iterations"], progress),
     )
     draws = {name: values[None] for name, values in found.draws.items()}
-    return _Found(draws, history=(found.history,), restarts=np.array([found.bound]))
+    return Found(draws, history=(found.history,), restarts=np.array([found.bound]))
 
 
 def _run_chains(
@@ -326,7 +310,7 @@ def _run_chains(
     file: Checkpoint,
     progress: Report | None,
     standard_errors: bool,
-) -> _Found:
+) -> Found:
     del standard_errors
     n_iterations = options["warmup"] + options["draws"]
     chains = sample_chains(
@@ -351,68 +335,16 @@ def _run_chains(
             f"{n_diverging} of {stats['diverging'].size:,} transitions diverged: the draws may "
             f"miss a part of the posterior; raise target_acceptance."
         )
-    return _Found(
+    return Found(
         draws,
         stats=stats,
         warmup=warmup,
         history=tuple(chain.history for chain in chains),
+        log_evidence=likelihood.weighted_tokens
+        * np.stack([chain.history[options["warmup"] :] for chain in chains]),
         converged=not n_diverging,
         warnings=warnings,
     )
 
 
 _RUNS = {"em": _run_ascent, "map": _run_ascent, "svi": _run_variational, "nuts": _run_chains}
-
-
-def _assembled(
-    model: Model,
-    likelihood: Likelihood,
-    options: dict[str, Any],
-    found: _Found,
-    known: Sequence[str],
-    keep: bool,
-) -> Fit:
-    """Evaluate every draw, match the names of values, and put the fit together."""
-    program = likelihood.program
-    shape = next(iter(found.draws.values())).shape[:2]
-    log_evidence, lp = np.empty(shape), np.empty(shape)
-    keep_each = keep and int(np.prod(shape)) * likelihood.n_contexts <= MOST_KEPT
-    each = np.empty((*shape, likelihood.n_contexts)) if keep_each else None
-    for place in np.ndindex(*shape):
-        values = {name: torch.from_numpy(np.asarray(d[place])) for name, d in found.draws.items()}
-        own = likelihood.each(values)
-        if each is not None:
-            each[place] = own
-        weighted = own if likelihood.own_weights is None else own * likelihood.own_weights
-        log_evidence[place] = np.nansum(weighted)
-        with torch.no_grad():
-            lp[place] = log_evidence[place] + float(program.log_prior(values))
-    best = np.unravel_index(lp.argmax(), lp.shape)
-    reference = {name: torch.from_numpy(np.asarray(d[best])) for name, d in found.draws.items()}
-    symmetries = find_symmetries(program, known, likelihood.observed_next)
-    matched, matches = match_draws(program, symmetries, found.draws, reference)
-    if keep and each is None:
-        found.warnings.append("log_likelihood is too large to keep; give fewer draws.")
-    return Fit(
-        method=options["method"],
-        model=getattr(model, "source", program.name),
-        build=dict(getattr(model, "parameters", {})),
-        options=options,
-        shapes={name: p.shape for name, p in program.parameters.items()},
-        draws=found.draws,
-        matches=matches,
-        matched=matched,
-        sample_stats={"lp": lp, **found.stats},
-        log_likelihood=each,
-        log_evidence=log_evidence,
-        n_parameters=program.n_free,
-        n_contexts=likelihood.n_contexts,
-        n_tokens=likelihood.n_tokens,
-        weights=likelihood.own_weights,
-        history=found.history,
-        restarts=found.restarts,
-        standard_errors=found.errors,
-        warmup=found.warmup,
-        converged=found.converged,
-        warnings=tuple(found.warnings),
-    )

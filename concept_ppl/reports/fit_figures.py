@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from concept_ppl.errors import InputError
 
-from .marks import tick_number
+from .marks import legend_handle, tick_number, whiskers
 from .palette import (
     CONTROL,
     INK,
@@ -182,3 +182,38 @@ def reliability_curves(
     return Figure(
         name, caption, canvas, data[["of", "share", "confidence", "accuracy"]], themed=True
     )
+
+
+def criterion_curve(
+    results: pd.DataFrame, *, label: str, axis: str, name: str, caption: str = ""
+) -> Figure:
+    """Draw differences from the best model along an ordered choice, a mark for each criterion.
+
+    Parameters
+    ----------
+    results
+        Rows with ``criterion`` (the first is drawn solid), ``term`` (the choice, a number),
+        ``estimate, ci_low, ci_high``.
+    label, axis
+        Of the vertical and the horizontal axis.
+    """
+    criteria = list(dict.fromkeys(results["criterion"]))
+    with report_style():
+        canvas = new_canvas(3.2)
+        axes = canvas.subplots()
+        for place, criterion in enumerate(criteria):
+            own = results[results["criterion"] == criterion].sort_values("term")
+            is_first = place == 0
+            at = own["term"].to_numpy(np.float64) + 0.06 * place
+            colour = MODEL if is_first else CONTROL
+            axes.plot(at, own["estimate"], color=colour, linestyle="-" if is_first else (0, (4, 2)))
+            whiskers(axes, at, own, is_model=is_first)
+        axes.axhline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.set_xticks(sorted(set(results["term"])))
+        axes.set_xlabel(axis)
+        axes.set_ylabel(label)
+        axes.yaxis.set_major_formatter(tick_number)
+        horizontal_grid(axes)
+        handles = [legend_handle(is_model=place == 0, line=True) for place in range(len(criteria))]
+        canvas.legend(handles, criteria, loc="outside upper right", ncols=len(criteria))
+    return Figure(name, caption, canvas, results.reset_index(drop=True), themed=True)

@@ -35,6 +35,15 @@ def truth(n_tokens):
         pyro.sample("x", dist.Categorical(Vindex(WORDS)[topic]))
 '''
 
+ONE = """
+import pyro, pyro.distributions as dist, torch
+
+def model(n_tokens):
+    words = pyro.sample("words", dist.Dirichlet(torch.ones(4)))
+    with pyro.plate("position", n_tokens):
+        pyro.sample("x", dist.Categorical(words))
+"""
+
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
@@ -150,6 +159,15 @@ def test_bad_input_is_one_sentence(there, command, words):
     assert tree(there) == before
 
 
+def test_a_program_without_concepts_is_a_rival_too(there, here):
+    Path("one.py").write_text(ONE)
+    succeeds(f"fit one.py {there}/t.parquet --restarts 1 -o em1.nc")
+    counts = np.bincount(np.concatenate(pd.read_parquet(there / "t.parquet")["x"].to_list()))
+    np.testing.assert_allclose(point("em1.nc")[0], counts / counts.sum(), atol=1e-9)
+    lines = succeeds(f"compare em1.nc {there}/em3.nc").splitlines()
+    assert "em3.nc" in lines[2]
+
+
 def test_known_values_name_the_topics(there, here):
     table = pd.read_parquet(there / "t.parquet")
     table["topic"] = table["topic"].where(np.arange(200) < 40)
@@ -175,3 +193,25 @@ def test_replicates_are_kept_on_demand(there, here):
     file = read_fit("fit.nc")
     assert file.groups["posterior_predictive"]["x"].shape == (1, 25, 1200)
     assert "posterior_predictive" not in read_fit(there / "em3.nc").groups
+
+
+def test_the_report_of_a_check_finds_what_two_topics_leave_out(there, here):
+    for k, tone in ((2, "Not in everything: its model does not reproduce"), (3, "Nothing speaks")):
+        out = succeeds(f"check {there}/em{k}.nc --replicates 60 -o report{k}")
+        assert out == f"report{k}/index.html\n"
+        assert tone in Path(f"report{k}/index.html").read_text(), k
+    results = pd.read_csv("report2/results.csv")
+    pairs = results[(results["quantity"] == "contexts with a pair of tokens")]
+    assert pairs.loc[pairs["term"] == "all", "p_value"].item() < 0.05
+    assert {"elpd_aic", "elpd_bic", "share", "words"} <= set(results["quantity"])
+    drawings = {path.stem for path in Path("report3/figures").iterdir()}
+    assert drawings == {"frequencies", "pairs", "different", "history"}
+
+
+@pytest.mark.slow
+def test_chains_and_effective_draws_stand_in_the_report_of_a_posterior(there, here):
+    succeeds(f"check {there}/nuts3.nc --replicates 20 -o report")
+    page = Path("report/index.html").read_text()
+    assert "Highest R-hat" in page
+    assert "leave-one-out" in page
+    assert "Labels of &#39;topic&#39; differed" in page

@@ -15,8 +15,10 @@ from .command_line import concept_ppl, succeeds, tree
 from .conftest import WORLD
 
 COMMAND = str(Path(sys.executable).with_name("concept-ppl"))
-COMMANDS = ["", "models", "simulate", "posterior", "extract", "analyse", "study", "study language"]
-COMMANDS += ["study labelled"]
+COMMANDS = [
+    *("", "models", "simulate", "posterior", "fit", "compare", "check", "extract", "analyse"),
+    *("study", "study language", "study labelled", "study words"),
+]
 ENDLESS = """
 import time
 

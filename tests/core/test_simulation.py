@@ -128,8 +128,16 @@ def test_no_tokens_are_a_context_too():
     assert all(len(x) == 0 for x in table["x"])
 
 
+def test_each_context_may_have_a_length_of_its_own():
+    lengths = np.array([2, 0, 1, 1, 2])
+    table = simulate(as_program(example_static_world()), 5, lengths=lengths)
+    np.testing.assert_array_equal(table["x"].map(len), lengths)
+
+
 def test_bad_numbers_are_refused():
     model = as_program(example_static_world())
+    with pytest.raises(InputError, match=r"lengths have shape \(2,\), the contexts are 3"):
+        simulate(model, 3, lengths=np.array([1, 2]))
     with pytest.raises(InputError, match="number of contexts must be at least 1, not 0"):
         simulate(model, 0)
     for lengths in ((3, 1), -1, (-1, 2)):

@@ -15,6 +15,10 @@ ROOT = Path(__file__).parents[2]
 OWN_MODEL = "docs/how-to/your-own-model.md"
 PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
 BIN = Path(sys.executable).parent
+SMALL = {
+    "language": ["-n", "200", "--blocks", "1"],
+    "words": ["-n", "100", "--top", "10", "--draws", "50"],
+}
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -46,8 +50,8 @@ def test_commands_of_a_page_run(page: str, tmp_path: Path) -> None:
     lines = [line[2:] for block in blocks(page, "console") for line in block.splitlines()]
     for line in lines:
         words = shlex.split(line)
-        # The language study in full takes minutes; a small one shows that the command is right.
-        small = ["-n", "200", "--blocks", "1"] if words[1] == "study" else []
+        # The studies in full take minutes; small ones show that the commands are right.
+        small = SMALL[words[2]] if words[1] == "study" else []
         done = subprocess.run(
             [BIN / words[0], *words[1:], *small],
             cwd=tmp_path,

@@ -1,0 +1,144 @@
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from concept_ppl import fit, simulate
+from concept_ppl.errors import InputError
+
+from .programs import mixture
+
+TRUTH = {
+    "share": np.array([0.6, 0.4]),
+    "emission": np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]]),
+}
+METHODS = {
+    "em": {"restarts": 2},
+    "map": {"restarts": 2, "tolerance": 1e-12},
+    "map in minibatches": {"restarts": 2, "batch_size": 20, "iterations": 6},
+    "svi": {"iterations": 120, "draws": 5},
+    "nuts": {"chains": 2, "warmup": 20, "draws": 15},
+}
+
+
+def drawn(n=60, seed=0):
+    return simulate(mixture, n, lengths=3, values=TRUTH, seed=seed)[["x"]]
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_fit_that_was_stopped_ends_in_the_same_numbers(name, tmp_path):
+    method, options = name.split()[0], METHODS[name]
+    table, path = drawn(), tmp_path / "state"
+    whole = fit(mixture, table, method, **options)
+    seen = []
+
+    def stop(progress):
+        seen.append(progress)
+        if len(seen) == (9 if method != "svi" else 2):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        fit(mixture, table, method, checkpoint=path, checkpoint_seconds=0, progress=stop, **options)
+    again = []
+    resumed = fit(
+        mixture,
+        table,
+        method,
+        checkpoint=path,
+        checkpoint_seconds=0,
+        progress=again.append,
+        **options,
+    )
+    total = []
+    fit(mixture, table, method, progress=total.append, **options)
+    assert len(again) < len(total)  # it did not start anew
+    for key, draws in whole.draws.items():
+        np.testing.assert_array_equal(resumed.draws[key], draws)
+    np.testing.assert_array_equal(resumed.restarts, whole.restarts)
+    for one, other in zip(resumed.history, whole.history, strict=True):
+        np.testing.assert_array_equal(one, other)
+    done = fit(mixture, table, method, checkpoint=path, **options)  # a finished one is read
+    np.testing.assert_array_equal(done.draws["share"], whole.draws["share"])
+
+
+def test_the_state_of_another_fit_is_refused(tmp_path):
+    path = tmp_path / "state"
+    fit(mixture, drawn(), "em", restarts=1, checkpoint=path)
+    before = path.read_bytes()
+    for changed in ({"seed": 1}, {"restarts": 2}, {"tolerance": 1e-3}):
+        with pytest.raises(InputError, match="checkpoint of a fit with another model"):
+            fit(mixture, drawn(), "em", checkpoint=path, **{"restarts": 1, **changed})
+    with pytest.raises(InputError, match="other tokens or other"):
+        fit(mixture, drawn(seed=1), "em", restarts=1, checkpoint=path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_checkpoint_is_refused_and_kept(tmp_path):
+    path = tmp_path / "state"
+    for content in (b"", b"no pickle", pickle.dumps({"something": 1}), pickle.dumps([1, 2])):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="is no checkpoint"):
+            fit(mixture, drawn(), "em", restarts=1, checkpoint=path)
+        assert path.read_bytes() == content
+
+
+def test_progress_tells_what_is_left():
+    told = []
+    found = fit(mixture, drawn(), "em", restarts=2, progress=told.append)
+    assert [t.run for t in told] == sorted(t.run for t in told)
+    assert {t.n_runs for t in told} == {2}
+    assert all(t.seconds_left >= 0 for t in told)
+    last = [t for t in told if t.run == 2][-1]
+    assert np.isclose(last.log_evidence_per_token, found.history[1][-1])
+
+
+SCRIPT = """
+import sys, time
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from programs import mixture
+from concept_ppl import fit
+from concept_ppl.contexts import Contexts
+tokens = np.random.default_rng(0).integers(0, 3, (40, 3))
+slow = lambda progress: time.sleep(float(sys.argv[4]))
+found = fit(mixture, Contexts.from_padded(tokens), sys.argv[3], restarts=2, chains=2, warmup=20,
+            draws=20, iterations=None if sys.argv[3] == "em" else 150, tolerance=1e-10,
+            checkpoint=sys.argv[2] or None, checkpoint_seconds=0, progress=slow)
+print(repr({name: value.tolist() for name, value in found.draws.items()}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["em", "nuts"])
+def test_a_killed_process_goes_on_where_it_was(method, tmp_path):
+    here, path = str(Path(__file__).parent), tmp_path / "state"
+
+    def started(checkpoint, pause):
+        command = [sys.executable, "-W", "ignore", "-c", SCRIPT, here, checkpoint, method, pause]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    whole, _ = started("", "0").communicate()
+    kills = 0
+    for _ in range(3):
+        process = started(str(path), "0.05")
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        while process.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
+            time.sleep(0.01)
+        time.sleep(0.3)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.communicate()
+    resumed, _ = started(str(path), "0").communicate()
+    assert kills >= 1
+    assert resumed == whole != ""
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == "" and p.name == "state"]
