@@ -28,7 +28,7 @@ from concept_ppl.analyses.studies.families import FAMILIES
 from concept_ppl.analyses.studies.families_report import NAMES as FAMILY_NAMES
 from concept_ppl.analyses.studies.families_report import UNITS
 from concept_ppl.analyses.studies.laboratory import Extent, LaboratoryStudy
-from concept_ppl.analyses.studies.laboratory_report import verdict_of
+from concept_ppl.analyses.studies.laboratory_report import LEARNED, verdict_of
 from concept_ppl.analyses.studies.over_worlds import cell_frame, groups, pooled
 from concept_ppl.analyses.studies.regimes import (
     CONTROL_INFORMATIVENESS,
@@ -85,6 +85,7 @@ def numbers(
     at = square[square["x_informativeness"] == CONTROL_INFORMATIVENESS]
     copies, noisy = (at[at["y_determinism"] == d] for d in (COPY, NOISY))
     bits = theory[theory["trained"]]
+    controls = _control_rows(regimes)
     base, clean = base_cells(bits), theory[~theory["trained"]]
     bars = [
         *positive_control(copies, LEVEL),
@@ -111,7 +112,9 @@ def numbers(
         "gap_map": _grid(exact, "gap.share"),
         "alpha_map": _grid(exact, "bayes.alpha"),
         "width": table(_width_rows(on_map)),
-        "controls": table(_control_rows(regimes)),
+        "controls": table(controls),
+        "learned_worlds": str(sum(row["verdict"] == LEARNED for row in controls)),
+        "control_worlds": str(len(controls)),
         "elsewhere": table(_elsewhere_rows(regimes)),
         "settings": table(_setting_rows(bits)),
         "base_accuracy": _of(base, "accuracy"),

@@ -124,12 +124,16 @@ def ceiling_bars(cells: pd.DataFrame) -> list[Bar]:
 
 
 def _ceiling(cells: pd.DataFrame, quantity: str, words: str) -> Bar:
-    least = cells[quantity].min() if len(cells) else math.nan
+    reached = "no cell"
+    if len(cells):
+        worst = cells.loc[cells[quantity].idxmin()]
+        told = number(float(worst["next_information"]))
+        reached = f"least {number(float(worst[quantity]))}, where y tells {told} nats of c"
     passed = int((cells[quantity] >= LEAST_CEILING).sum())
     return Bar(
         f"exact predictive as regressor, where KL < {SMALL_KL:g}: {words}",
         f"≥ {LEAST_CEILING} in every cell",
-        f"{passed} of {len(cells)}, least {number(least)}",
+        f"{passed} of {len(cells)}; {reached}",
         bool(len(cells)) and passed == len(cells),
     )
 

@@ -53,11 +53,11 @@ def learned_section(cells: pd.DataFrame, groups: dict[str, pd.DataFrame], level:
         f"above 0; in {own} of {len(cells)} cells the cell's own interval (over contexts) lies "
         "there.\n\n"
         "Where tokens are independent given a fixed concept, contrasts of the log-posterior are "
-        "sums over the tokens: a bag of input embeddings is linear in them exactly, with random "
-        "embeddings too, and the hidden layer of a wide random network nearly so. In such worlds "
-        "nothing can be learned beyond the controls, however well the claim holds. Worlds whose "
-        "concept moves, and single concepts of a dependent joint, are not additive; there a gain "
-        "is possible."
+        "additive, sums over the tokens: a bag of input embeddings is linear in them exactly, with "
+        "random embeddings too, and the hidden layer of a wide random network nearly so. In such "
+        "worlds nothing can be learned beyond the controls, however well the claim holds. Worlds "
+        "whose concept moves, and single concepts of a dependent joint, are not additive; there a "
+        "gain is possible."
     )
     tables = [
         Table("Trained minus best control", pd.DataFrame(rows)),

@@ -63,20 +63,32 @@ def pooled(
     units
         Columns of the units, from the top down.
     """
-    own = frame[frame[quantity].notna()] if quantity in frame.columns else frame.iloc[:0]
-    if own.empty:
+    if quantity not in frame.columns:
         return replace(exact(math.nan, 0), ci_level=level)
-    means = own.astype({quantity: np.float64}).set_index(list(units))[quantity]
-    for depth in range(len(units), 0, -1):
-        means = means.groupby(level=list(range(depth)), sort=False).mean()
-    values, n_top = means.to_numpy(np.float64), len(means)
-    estimate = float(values.mean())
+    values = frame[quantity].to_numpy(np.float64)
+    known = ~np.isnan(values)
+    keys = list(zip(*(frame[unit].to_numpy()[known].tolist() for unit in units), strict=True))
+    n_top, means = len({key[0] for key in keys}), _means_of_top(keys, values[known].tolist())
+    if not n_top:
+        return replace(exact(math.nan, 0), ci_level=level)
+    estimate = float(np.mean(means))
     error, reach = math.nan, math.nan
     if n_top >= FEWEST_WORLDS:
-        error = float(values.std(ddof=1)) / math.sqrt(n_top)
+        error = float(np.std(means, ddof=1)) / math.sqrt(n_top)
         reach = float(stats.t.ppf(0.5 + level / 2.0, n_top - 1)) * error
     ends = estimate - reach, estimate + reach
-    return Estimate(estimate, error, *ends, level, math.nan, len(own), n_top)
+    return Estimate(estimate, error, *ends, level, math.nan, len(keys), n_top)
+
+
+def _means_of_top(keys: Sequence[tuple[Any, ...]], values: Sequence[float]) -> list[float]:
+    """Return the mean of each top unit, of the means of its children, down to the values."""
+    while keys and keys[0]:
+        within: dict[tuple[Any, ...], list[float]] = {}
+        for key, value in zip(keys, values, strict=True):
+            within.setdefault(key, []).append(value)
+        values = [math.fsum(own) / len(own) for own in within.values()]
+        keys = [key[:-1] for key in within]
+    return list(values)
 
 
 def groups(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

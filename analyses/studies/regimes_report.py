@@ -31,9 +31,9 @@ from .over_worlds import groups, pooled, pooled_rows, row, tidy
 
 QUESTION = "When does next-token prediction learn the log-posterior of its concepts?"
 NAMES = {
-    "topic_mixture": "fixed concept, tokens independent given it (additive)",
-    "hidden_concepts": "concept that moves (not additive)",
-    "concept_dag": "single concepts of a dependent joint (not additive)",
+    "topic_mixture": "fixed concept",
+    "hidden_concepts": "concept that moves",
+    "concept_dag": "single concepts",
 }
 WORLD_KNOBS = ["family", "y_determinism"]
 BOTH = ["y_determinism", "x_informativeness"]
@@ -208,7 +208,7 @@ def _width_section(on_map: pd.DataFrame, level: float) -> Section:
     for knobs, group in groups(cells, ["y_determinism", "width"]):
         values = {title: _cell(group, name, level) for title, name in quantities.items()}
         told, width = knobs["y_determinism"], int(knobs["width"])
-        rows.append({"y determines c": told, "width of f": width, **values})
+        rows.append({"y": told, "width": width, **values})
     text = (
         f"The contrasts vary in {RANK} directions. A representation that is narrower must lose one "
         "of them, whatever the regime: its smallest ρ² is 0. One that is wider has room for what "
@@ -216,13 +216,13 @@ def _width_section(on_map: pd.DataFrame, level: float) -> Section:
         "the log-odds can be read off it (backward R²) better than its own variance is explained "
         "by them (forward R²)."
     )
-    table = Table(
-        "Width of the representation", pd.DataFrame(rows), {"y determines c": ".1f"}, {}, SMALLER
-    )
+    table = Table("Width of the representation", pd.DataFrame(rows), {"y": ".1f"}, {}, SMALLER)
     return Section("How wide is f", text, tables=[table])
 
 
-SMALLER = "One network a world; population numbers, intervals over worlds."
+SMALLER = (
+    "y: how far it determines c. One network a world; population numbers, intervals over worlds."
+)
 
 
 def _cell(group: pd.DataFrame, name: str, level: float, decimals: int = 3) -> str:

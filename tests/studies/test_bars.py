@@ -84,7 +84,9 @@ def test_shuffled_and_ceiling_are_asked_of_every_cell():
     frame.loc[4, "shuffled.rho2_mean.low"] = 0.01
     assert not shuffled_bar(frame).met
     assert shuffled_bar(frame).reached == "14 of 15"
-    close = cells(kl=1e-5, ceiling__r2_backward=0.995, ceiling__r2_forward=0.5)
+    close = cells(
+        kl=1e-5, next_information=1.0, ceiling__r2_backward=0.995, ceiling__r2_forward=0.5
+    )
     close = close.assign(**{"bayes.rank": 3.0, "trained.rank": 16.0})
     tight, wide = ceiling_bars(close)
     assert wide.met
