@@ -44,9 +44,11 @@ def percentile_interval(F, first, second, n, rng, n_resamples=60):
     differences = (F[second] - F[first])[:n]
 
     def cosine(rows):
-        order = rng.permutation(len(rows))
-        half = len(rows) // 2
-        a, b = (differences[rows[part]].mean(axis=0) for part in (order[:half], order[half:]))
+        # Copies of a pair stay in one half, as all pairs that share words do.
+        in_first = (rng.permutation(n) < n // 2)[rows]
+        if in_first.all() or not in_first.any():
+            return 0.0
+        a, b = (differences[rows[part]].mean(axis=0) for part in (in_first, ~in_first))
         return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
     resampled = [cosine(rng.integers(0, n, n)) for _ in range(n_resamples)]

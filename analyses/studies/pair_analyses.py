@@ -105,12 +105,15 @@ class PairAnswers:
         return max(CONTROLS, key=lambda name: self.matrices[name, HEADLINE].mean_diagonal.estimate)
 
     def tidy(self) -> pd.DataFrame:
-        """All answers, tidy."""
+        """All answers, tidy; entries off the diagonal of what the verdict speaks of alone."""
         frames = [self.headline.tidy()]
         frames += [m.tidy_diagonal() for m in self.matrices.values() if m is not self.headline]
         frames += [m.tidy_diagonal() for m in (self.unembedding, self.matched) if m is not None]
         frames += [self.curve_table(), self.published.tidy(), self.span.tidy()]
-        frames += [inverse.tidy() for inverse in self.inverses.values()]
+        for (control, site), inverse in self.inverses.items():
+            table = inverse.tidy()
+            is_headline = (control, site) == (MODEL, HEADLINE_SITE)
+            frames.append(table if is_headline else table[table["quantity"] != "entry"])
         frames += [difference.tidy() for difference in self.differences.values()]
         frames.append(self.layer_difference_table())
         return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)[
