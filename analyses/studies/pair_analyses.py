@@ -124,8 +124,7 @@ class PairAnswers:
         """Means by site, the p-values of each quantity adjusted along the layers."""
         frames = []
         for matrices in (self.curve, self.random_curve):
-            means = [m.tidy_diagonal() for m in matrices.values()]
-            rows = pd.concat(means, ignore_index=True)
+            rows = pd.concat([m.tidy_means() for m in matrices.values()], ignore_index=True)
             rows = rows[rows["quantity"].isin(["mean_diagonal", "mean_order"])]
             adjusted = benjamini_hochberg(rows.reset_index(drop=True))
             frames.append(adjusted.assign(analysis="counterfactual_layers"))
@@ -133,7 +132,7 @@ class PairAnswers:
 
     def layer_difference_table(self) -> pd.DataFrame:
         """Mean differences from each control by site, adjusted by Holm over the sites."""
-        rows = [d.tidy() for d in self.layer_differences.values()]
+        rows = [d.tidy_means() for d in self.layer_differences.values()]
         table = pd.concat(rows, ignore_index=True)
         table = table[table["quantity"] == "mean_diagonal"].reset_index(drop=True)
         table = table.assign(analysis="difference_by_layer")
