@@ -101,7 +101,15 @@ class CounterfactualMatrix:
     def tidy_diagonal(self) -> pd.DataFrame:
         """Return the diagonal, adjusted by Holm, the order of new pairs, and their means."""
         diagonal = holm(result_frame(self._diagonal_rows()))
-        return pd.concat([diagonal, result_frame(self._mean_rows())], ignore_index=True)
+        orders = (
+            self._row("order", name, value)
+            for name, value in zip(self.names, self.order, strict=True)
+        )
+        return pd.concat([diagonal, self.tidy_means(), result_frame(orders)], ignore_index=True)
+
+    def tidy_means(self) -> pd.DataFrame:
+        """Return the means over concepts, a row each."""
+        return result_frame(self._mean_rows())
 
     def summary(self) -> str:
         """List the mean and the diagonal, a line each."""
@@ -144,8 +152,6 @@ class CounterfactualMatrix:
         off = bare_estimate(self.mean_off_diagonal, mean.ci_level, mean.n, mean.n_clusters)
         yield self._row("mean_off_diagonal", "", off)
         yield self._row("mean_order", "", self.mean_order)
-        for name, value in zip(self.names, self.order, strict=True):
-            yield self._row("order", name, value)
 
 
 def counterfactual_matrix(

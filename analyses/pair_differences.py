@@ -44,7 +44,11 @@ class DiagonalDifference:
     def tidy(self) -> pd.DataFrame:
         """Means and concepts, a row each; those of concepts adjusted by Holm."""
         by_concept = holm(result_frame(self._concept_rows()))
-        return pd.concat([result_frame(self._mean_rows()), by_concept], ignore_index=True)
+        return pd.concat([self.tidy_means(), by_concept], ignore_index=True)
+
+    def tidy_means(self) -> pd.DataFrame:
+        """Return the differences of the means, a row each."""
+        return result_frame(self._mean_rows())
 
     def summary(self) -> str:
         """Say the means and list the concepts."""

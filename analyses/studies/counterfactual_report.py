@@ -138,12 +138,16 @@ def _published(own: PairAnswers) -> str:
 
 
 def _key_figures(own: PairAnswers) -> list[KeyFigure]:
-    mean, best = own.headline.mean_diagonal, own.best_control
-    difference = own.differences[best].mean
+    mean = own.headline.mean_diagonal
+    difference = own.differences[own.best_control].mean
     strip = [
         KeyFigure("Cosine, new pairs", mean.estimate, mean.ci_low, mean.ci_high, "mean diagonal"),
         KeyFigure(
-            "Minus best control", difference.estimate, difference.ci_low, difference.ci_high, best
+            "Minus best control",
+            difference.estimate,
+            difference.ci_low,
+            difference.ci_high,
+            "paired difference",
         ),
     ]
     order = own.headline.mean_order
@@ -159,7 +163,7 @@ def _key_figures(own: PairAnswers) -> list[KeyFigure]:
                 far.estimate,
                 far.ci_low,
                 far.ci_high,
-                f"among {len(inverse.names)} independent concepts",
+                f"{len(inverse.names)} concepts of {len(own.headline.names)}",
             )
         )
     return strip

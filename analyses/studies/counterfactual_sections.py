@@ -36,6 +36,9 @@ from .pair_analyses import (
 )
 from .pair_states import ModelWords
 
+LARGEST_CONDITION = 1e6
+"""Beyond it the smallest singular value is zero for all that can be told."""
+
 
 def shown(concept: str) -> str:
     """Write the name of a list as a relation: ``verb - Ving`` as ``verb → Ving``."""
@@ -323,7 +326,9 @@ def identity_section(own: PairAnswers) -> Section:
 
 
 def _condition(value: float) -> str:
-    return "without bound" if not math.isfinite(value) or value > 1e6 else f"{value:.3g}"
+    if math.isnan(value):
+        return "not defined"
+    return f"{value:.3g}" if value < LARGEST_CONDITION else "without bound"
 
 
 def tokens_section(model: ModelWords, own: PairAnswers) -> Section:

@@ -105,12 +105,15 @@ class PairAnswers:
         return max(CONTROLS, key=lambda name: self.matrices[name, HEADLINE].mean_diagonal.estimate)
 
     def tidy(self) -> pd.DataFrame:
-        """All answers, tidy."""
+        """All answers, tidy; entries off the diagonal of what the verdict speaks of alone."""
         frames = [self.headline.tidy()]
         frames += [m.tidy_diagonal() for m in self.matrices.values() if m is not self.headline]
         frames += [m.tidy_diagonal() for m in (self.unembedding, self.matched) if m is not None]
         frames += [self.curve_table(), self.published.tidy(), self.span.tidy()]
-        frames += [inverse.tidy() for inverse in self.inverses.values()]
+        for (control, site), inverse in self.inverses.items():
+            table = inverse.tidy()
+            is_headline = (control, site) == (MODEL, HEADLINE_SITE)
+            frames.append(table if is_headline else table[table["quantity"] != "entry"])
         frames += [difference.tidy() for difference in self.differences.values()]
         frames.append(self.layer_difference_table())
         return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)[
@@ -121,8 +124,7 @@ class PairAnswers:
         """Means by site, the p-values of each quantity adjusted along the layers."""
         frames = []
         for matrices in (self.curve, self.random_curve):
-            means = [m.tidy_diagonal() for m in matrices.values()]
-            rows = pd.concat(means, ignore_index=True)
+            rows = pd.concat([m.tidy_means() for m in matrices.values()], ignore_index=True)
             rows = rows[rows["quantity"].isin(["mean_diagonal", "mean_order"])]
             adjusted = benjamini_hochberg(rows.reset_index(drop=True))
             frames.append(adjusted.assign(analysis="counterfactual_layers"))
@@ -130,7 +132,7 @@ class PairAnswers:
 
     def layer_difference_table(self) -> pd.DataFrame:
         """Mean differences from each control by site, adjusted by Holm over the sites."""
-        rows = [d.tidy() for d in self.layer_differences.values()]
+        rows = [d.tidy_means() for d in self.layer_differences.values()]
         table = pd.concat(rows, ignore_index=True)
         table = table[table["quantity"] == "mean_diagonal"].reset_index(drop=True)
         table = table.assign(analysis="difference_by_layer")
