@@ -215,3 +215,13 @@ def test_chains_and_effective_draws_stand_in_the_report_of_a_posterior(there, he
     assert "Highest R-hat" in page
     assert "leave-one-out" in page
     assert "Labels of &#39;topic&#39; differed" in page
+
+
+@pytest.mark.slow
+def test_draws_of_a_guide_are_not_said_to_have_converged(there, here):
+    options = "--method svi --iterations 200 --draws 120"
+    succeeds(f"fit {there}/m.py {there}/t.parquet {options} -o svi.nc")
+    succeeds("check svi.nc --replicates 20 -o report")
+    page = Path("report/index.html").read_text()
+    assert "Highest R-hat" not in page
+    assert "not how close it is to the posterior" in page
