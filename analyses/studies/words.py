@@ -80,15 +80,15 @@ class WordsStudy:
     """
 
     languages: tuple[str, ...] = ("en", "fr", "de", "es", "it")
-    n_contexts: int = 800
+    n_contexts: int = 600
     n_new: int = 2000
-    top: int = 50
+    top: int = 40
     lengths: tuple[int, int] = (4, 8)
     most_components: int | None = None
     restarts: int = 10
     concentration: float = 0.2
-    warmup: int = 100
-    draws: int = 200
+    warmup: int = 60
+    draws: int = 120
     n_replicates: int = 60
     seed: int = 0
     level: float = 0.95
