@@ -7,6 +7,7 @@ from .contrast_regressions import ContrastTable, ContrastTables, contrast_tables
 from .controls import ControlComparison, ControlFit, compare_controls, shuffled
 from .diversity import Diversity, diversity_condition
 from .equivalence_claims import Equivalence, equivalence
+from .found_groups import ClusteringAgreement, clustering_agreement
 from .goodness import GoodnessOfFit, decoded_contrasts, goodness_of_fit
 from .hierarchical import HierarchicalBootstrap, hierarchical_bootstrap
 from .hypotheses import HypothesisTest
@@ -19,7 +20,7 @@ from .model_agreement import CrossModel, cross_model
 from .model_ranking import ModelRanking, rank_models
 from .moments import Rows, stream_linear_map
 from .multiplicity import benjamini_hochberg, holm
-from .parameter_estimates import ParameterEstimates, parameter_estimates
+from .parameter_tables import ParameterEstimates, parameter_estimates
 from .posterior_forms import PosteriorForm, posterior_form
 from .predictive_accuracy import (
     PredictiveAccuracy,
@@ -42,6 +43,7 @@ __all__ = [
     "CanonicalCorrelations",
     "CanonicalTests",
     "ClusterBootstrap",
+    "ClusteringAgreement",
     "ContrastTable",
     "ContrastTables",
     "ControlComparison",
@@ -72,6 +74,7 @@ __all__ = [
     "canonical_correlations",
     "canonical_tests",
     "cluster_bootstrap",
+    "clustering_agreement",
     "compare_controls",
     "contrast_tables",
     "cross_model",

@@ -9,7 +9,7 @@ import pandas as pd
 
 from concept_ppl.analyses.hypotheses import HypothesisTest
 from concept_ppl.analyses.multiplicity import holm
-from concept_ppl.analyses.parameter_estimates import HIGHEST_R_HAT
+from concept_ppl.analyses.parameter_tables import HIGHEST_R_HAT
 from concept_ppl.analyses.predictive_accuracy import CRITERIA
 from concept_ppl.analyses.results import result_frame
 from concept_ppl.reports import KeyFigure, Report, Section, Table, Tone, Verdict, p_value
