@@ -166,6 +166,8 @@ def test_a_program_without_concepts_is_a_rival_too(there, here):
     np.testing.assert_allclose(point("em1.nc")[0], counts / counts.sum(), atol=1e-9)
     lines = succeeds(f"compare em1.nc {there}/em3.nc").splitlines()
     assert "em3.nc" in lines[2]
+    line = refused(f"posterior em1.nc {there}/t.parquet -o p.parquet")
+    assert "one has no concept, so there is no posterior" in line
 
 
 def test_known_values_name_the_topics(there, here):
