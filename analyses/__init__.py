@@ -11,6 +11,7 @@ from .diversity import Diversity, diversity_condition
 from .equivalence_claims import Equivalence, equivalence
 from .error_budgets import ErrorBudget, Gap, error_budget
 from .exact_fit import PopulationFit, independent_contrasts, population_fit
+from .found_groups import ClusteringAgreement, clustering_agreement
 from .goodness import GoodnessOfFit, decoded_contrasts, goodness_of_fit
 from .hierarchical import HierarchicalBootstrap, hierarchical_bootstrap
 from .hypotheses import HypothesisTest
@@ -27,7 +28,7 @@ from .multiplicity import benjamini_hochberg, holm
 from .offset_spans import OffsetSpan, offset_span
 from .pair_designs import PairDesign, make_pair_design
 from .pair_differences import DiagonalDifference, diagonal_difference
-from .parameter_estimates import ParameterEstimates, parameter_estimates
+from .parameter_tables import ParameterEstimates, parameter_estimates
 from .posterior_forms import PosteriorForm, posterior_form
 from .predictive_accuracy import (
     PredictiveAccuracy,
@@ -51,6 +52,7 @@ __all__ = [
     "CanonicalCorrelations",
     "CanonicalTests",
     "ClusterBootstrap",
+    "ClusteringAgreement",
     "ConceptRecovery",
     "ContrastTable",
     "ContrastTables",
@@ -91,6 +93,7 @@ __all__ = [
     "canonical_correlations",
     "canonical_tests",
     "cluster_bootstrap",
+    "clustering_agreement",
     "compare_controls",
     "concept_recovery",
     "contrast_tables",

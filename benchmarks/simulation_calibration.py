@@ -42,7 +42,7 @@ def small(n_tokens):
     """Two classes whose priors differ so much that their names are known; three token values.
 
     Priors that differ little leave a second mode, with the names swapped, that a chain may never
-    visit: ranks are then far from uniform (p < 1e-7, with the rows 3, 1, 1 and 1, 2, 3).
+    visit (or never leave, where it starts there): ranks are then far from uniform.
     """
     share = pyro.sample("share", dist.Dirichlet(WEIGHTS))
     with pyro.plate("classes", 2):
@@ -187,7 +187,7 @@ def write(lines):
         "",
         f"{len(lines)} data sets of {N_CONTEXTS} contexts of {N_TOKENS} tokens, each drawn from "
         f'parameters that were drawn from the prior, and fitted with `fit(…, "nuts")`: '
-        f"{WARMUP} warm-up iterations, {KEPT * EVERY} draws, of which every {EVERY}th is ranked. "
+        f"{WARMUP} warm-up iterations, {KEPT * EVERY} draws, of which one in {EVERY} is ranked. "
         f"{diverging} of {len(lines) * KEPT * EVERY:,} transitions diverged.",
         "",
         "| number | rank test, p | ECDF in its 95% band | 95% intervals cover |",

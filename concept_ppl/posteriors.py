@@ -176,6 +176,7 @@ def posterior(
     place = np.empty(len(batch), np.int64)
     n_distinct = done = 0
     for graph, rows in graphs_for(model, batch, values, device, dtype):
+        _require_concepts(graph)
         _require_known_concepts(graph, known, batch.lengths)
         part = batch.take(rows)
         distinct, inverse = part.unique() if not known else (part, np.arange(len(part)))
@@ -216,6 +217,14 @@ def _counted(
         yield chunk
         n_answered += len(chunk.log_evidence)
         progress(before + round(n_answered * repeats), total)
+
+
+def _require_concepts(graph: FactorGraph) -> None:
+    if not graph.concepts:
+        raise ModelError(
+            f"model {graph.name} has no concept, so there is no posterior; a concept is a discrete "
+            f"site other than x and y."
+        )
 
 
 def _require_same_concepts(graph: FactorGraph, wholes: list[Answer]) -> None:

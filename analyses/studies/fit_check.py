@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from concept_ppl.analyses.designs import check_level
-from concept_ppl.analyses.parameter_estimates import ParameterEstimates, parameter_estimates
+from concept_ppl.analyses.parameter_tables import ParameterEstimates, parameter_estimates
 from concept_ppl.analyses.predictive_accuracy import FEWEST_DRAWS, PredictiveAccuracy
 from concept_ppl.analyses.predictive_checks import PredictiveCheck, token_checks
 from concept_ppl.fitting.fit_files import FitFile, read_fit

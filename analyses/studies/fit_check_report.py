@@ -9,7 +9,7 @@ import pandas as pd
 
 from concept_ppl.analyses.hypotheses import HypothesisTest
 from concept_ppl.analyses.multiplicity import holm
-from concept_ppl.analyses.parameter_estimates import HIGHEST_R_HAT
+from concept_ppl.analyses.parameter_tables import HIGHEST_R_HAT
 from concept_ppl.analyses.predictive_accuracy import CRITERIA
 from concept_ppl.analyses.results import result_frame
 from concept_ppl.reports import KeyFigure, Report, Section, Table, Tone, Verdict, p_value
@@ -99,7 +99,7 @@ def _key_figures(answers: "FitCheck") -> list[KeyFigure]:
         )
     ]
     table = answers.estimates.table
-    if answers.estimates.n_chains and table["r_hat"].notna().any():
+    if fit.method == "nuts" and table["r_hat"].notna().any():
         strip += [
             KeyFigure(
                 "Highest R-hat", float(table["r_hat"].max()), note=f"≤ {HIGHEST_R_HAT} wanted"
@@ -142,8 +142,13 @@ def _convergence_section(answers: "FitCheck") -> Section:
     if fit.is_point:
         state = "reached its tolerance" if fit.converged else "did not reach its tolerance"
         text.append(f"The best start {state}.")
-    elif answers.estimates.n_chains:
+    elif fit.method == "nuts":
         text.append(answers.estimates.summary().splitlines()[-1])
+    else:
+        text.append(
+            "Draws are independent ones of the variational guide. They say how wide the guide is, "
+            "not how close it is to the posterior: compare with `nuts`, and mind Pareto k."
+        )
     figures = []
     if fit.history and all(len(own) for own in fit.history):
         best = int(np.argmax(fit.restarts)) if len(fit.restarts) == len(fit.history) else 0
@@ -154,6 +159,8 @@ def _convergence_section(answers: "FitCheck") -> Section:
 def _parameters_section(answers: "FitCheck") -> Section:
     estimates = answers.estimates
     shown = estimates.table.drop(columns="ci_level").head(MOST_ROWS)
+    if answers.file.fit.method == "svi":  # of independent draws they say nothing
+        shown = shown.drop(columns=["r_hat", "ess_bulk", "ess_tail"])
     more = len(estimates.table) - len(shown)
     note = f"{more:,} more rows in results.csv." if more > 0 else ""
     kind = (
@@ -161,7 +168,7 @@ def _parameters_section(answers: "FitCheck") -> Section:
         "normal on the scale of their log-odds. A row without one lies on the edge of its range."
         if estimates.n_chains == 0
         else "Means, standard deviations and quantiles of the draws, labels matched to one "
-        "reference; R-hat and effective draws are rank-normalised."
+        "reference; R-hat and effective draws, where there are chains, are rank-normalised."
     )
     switched = [
         f"Labels of '{name}' differed from the reference in {share:.0%} of the draws."

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from concept_ppl.analyses.calibration import Calibration, calibration
-from concept_ppl.analyses.clustering_agreement import ClusteringAgreement, clustering_agreement
 from concept_ppl.analyses.convergence import relative_efficiency
 from concept_ppl.analyses.designs import check_level, make_design
+from concept_ppl.analyses.found_groups import ClusteringAgreement, clustering_agreement
 from concept_ppl.analyses.model_ranking import ModelRanking, rank_models
-from concept_ppl.analyses.parameter_estimates import ParameterEstimates, parameter_estimates
+from concept_ppl.analyses.parameter_tables import ParameterEstimates, parameter_estimates
 from concept_ppl.analyses.predictive_accuracy import held_out_accuracy, leave_one_out, total
 from concept_ppl.analyses.predictive_checks import PredictiveCheck, token_checks
 from concept_ppl.analyses.results import Estimate
@@ -80,15 +80,15 @@ class WordsStudy:
     """
 
     languages: tuple[str, ...] = ("en", "fr", "de", "es", "it")
-    n_contexts: int = 800
+    n_contexts: int = 600
     n_new: int = 2000
-    top: int = 50
+    top: int = 40
     lengths: tuple[int, int] = (4, 8)
     most_components: int | None = None
     restarts: int = 10
     concentration: float = 0.2
-    warmup: int = 100
-    draws: int = 200
+    warmup: int = 60
+    draws: int = 120
     n_replicates: int = 60
     seed: int = 0
     level: float = 0.95

@@ -105,16 +105,19 @@ def verdict(answers: "WordsAnswers") -> Verdict:
     )
     sentence = (
         f"{opening}: the adjusted Rand index of {n} components with the languages of new contexts "
-        f"is {written(index)}, of a most {number(answers.ceiling.adjusted_rand.estimate)} under "
-        f"the true frequencies{comparison}; of one or two words it is right more often than it "
-        f"says by {written(gap)}, {'' if calibrated else 'not '}surely within "
+        f"is {written(index)}, where the true frequencies reach "
+        f"{number(answers.ceiling.adjusted_rand.estimate)}{comparison}; of one or two "
+        f"words it is right more often than it says by {written(gap)}, "
+        f"{'' if calibrated else 'not '}surely within "
         f"{CALIBRATION_MARGIN} of what it says."
     )
     best = answers.leave_one_out.best
     remark = (
         f"The best number of components by leave-one-out is {best}, by new contexts "
         f"{answers.held_out.best}. A further component that finds nothing to explain costs little, "
-        f"so that {n} and {n + 1} may be close."
+        f"so that {n} and {n + 1} may be close. In bins of confidence the probabilities are off by "
+        f"{number(answers.calibration.error)} on average, where right ones would seem off by "
+        f"{number(answers.calibration.floor)} by chance ({tested(answers.calibration.test)})."
     )
     return Verdict(sentence, tone, remark)
 
@@ -135,7 +138,7 @@ def _key_figures(answers: "WordsAnswers") -> list[KeyFigure]:
         name, value = max(fewer.items(), key=lambda item: item[1].estimate)
         strip.append(
             KeyFigure(
-                f"{name} components less",
+                f"{name} components, not {len(answers.study.languages)}",
                 value.estimate,
                 value.ci_low,
                 value.ci_high,
@@ -203,12 +206,13 @@ def _number_section(answers: "WordsAnswers") -> Section:
         headings={
             "difference": "from the best",
             "std_error": "its SE",
-            "p_effective": "effective parameters",
-            "untrusted": "Pareto k too high",
+            "p_effective": "effective",
+            "untrusted": "k too high",
         },
         formats=dict.fromkeys(("elpd", "difference", "std_error", "p_effective"), ".1f"),
-        note="Contexts with a word that occurs hardly anywhere else have heavy-tailed importance "
-        "ratios; new contexts need none and order the models alike where both lines agree.",
+        note="Effective: parameters. k too high: contexts whose importance ratios have a heavy "
+        "tail (Pareto k), so that their terms are not to be trusted; new contexts, which need no "
+        "such ratios, are the check.",
     )
     text = (
         "Every number of components was fitted to the same contexts. Leave-one-out asks how well "
@@ -231,7 +235,7 @@ def _languages_section(answers: "WordsAnswers") -> Section:
                 "contexts": int(counts[:, place].sum()),
                 "in its component": int(counts[matched[place], place]),
                 "distance": answers.distances[code],
-                "most frequent words of the component": ", ".join(top),
+                "its top words": ", ".join(top),
             }
         )
     table = Table(

@@ -91,9 +91,9 @@ def words(
     languages: Annotated[
         str, typer.Option(help="Two or more codes of wordfreq.")
     ] = "en,fr,de,es,it",
-    n: Annotated[int, typer.Option("-n", min=50, help="Number of contexts to fit.")] = 800,
-    top: Annotated[int, typer.Option(min=1, help="Words per language in the vocabulary.")] = 50,
-    draws: Annotated[int, typer.Option(min=1, help="Of each of two chains.")] = 200,
+    n: Annotated[int, typer.Option("-n", min=50, help="Number of contexts to fit.")] = 600,
+    top: Annotated[int, typer.Option(min=1, help="Words per language in the vocabulary.")] = 40,
+    draws: Annotated[int, typer.Option(min=1, help="Of each of two chains.")] = 120,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     seed: Seed = 0,
     device: Device = "cpu",

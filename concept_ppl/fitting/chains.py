@@ -1,7 +1,8 @@
 """Draws from the posterior of the parameters, chain after chain, by the No-U-Turn Sampler.
 
-Each chain has a seed of its own and is stored on the way, so that one that was stopped ends in the
-draws that it would have made.
+Each chain starts at a draw from the prior, where a prior that names the values of concepts names
+them too. It has a seed of its own and is stored on the way, so that one that was stopped ends in
+the draws that it would have made.
 """
 
 from collections.abc import Mapping
@@ -22,9 +23,8 @@ from concept_ppl.fitting.no_u_turn import Sampler
 from concept_ppl.fitting.parameters import flatten, unflatten
 
 Array = NDArray[np.float64]
-START_WIDTH = 2.0
-"""Chains start uniformly within so much of zero, in unconstrained coordinates."""
 MOVED_INSIDE = 0.05
+"""How far the probabilities at which a chain starts are moved towards equal ones."""
 STATISTICS = ("diverging", "step_size", "tree_depth", "n_steps", "acceptance_rate", "energy")
 
 
@@ -127,7 +127,7 @@ def sample_chains(
     current = state["current"]
     for chain in range(len(done), chains):
         if current is None:
-            rng = np.random.default_rng([seed, chain])
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(chain,)))
             where = _start(coordinates, rng, start)
             sampler = Sampler(where, warmup, target_acceptance, max_tree_depth, rng)
             current = {"sampler": sampler, "record": _empty_record(likelihood)}
@@ -202,12 +202,14 @@ def _start(
 ) -> Array:
     if start is not None:
         return coordinates.coordinates(_inside(coordinates, start))
+    program = coordinates.likelihood.program
     for _ in range(100):
-        free = rng.uniform(-START_WIDTH, START_WIDTH, coordinates.n_free)
+        drawn = program.prior_draw(int(rng.integers(2**31)))
+        free = coordinates.coordinates(_inside(coordinates, drawn))
         log_density, slope = coordinates.density(free)
         if np.isfinite(log_density) and np.isfinite(slope).all():
             return free
     raise ModelError(
-        f"model {coordinates.likelihood.program.name}: none of 100 random starts has a finite "
-        f"density; give a start."
+        f"model {program.name}: none of 100 draws from the prior has a finite density; give a "
+        f"start."
     )

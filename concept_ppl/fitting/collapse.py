@@ -15,6 +15,7 @@ import numpy as np
 import pyro
 import torch
 from numpy.typing import NDArray
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from concept_ppl.control_flow import plain
@@ -196,42 +197,33 @@ class _Hidden(Enumeration):
 def _run_again(likelihood: Likelihood) -> tuple[dict[str, Tensor], Tables]:
     """Run the model itself, once for each length that it is another program at."""
     program = likelihood.program
-    tables: Tables = []
-    values: dict[str, Tensor] = {}
-    for piece in program.pieces:
-        graph, found = _traced(likelihood, piece, values)
-        values = values or found
-        tables.append(piece.tables(graph))
+    first, *others = program.pieces
+    recorder = _Recorder()
+    tables: Tables = [_traced(likelihood, first, recorder)]
+    for name, value in recorder.values.items():
+        if tuple(value.shape) != program.parameters[name].shape:
+            raise ModelError(
+                f"parameter '{name}' came in several copies at once, but model {program.name} "
+                f"computes tables from it and runs with one; use vectorize_particles=False."
+            )
+    values = {name: plain(value) for name, value in recorder.values.items()}
+    for piece in others:  # the statements were made at the first length
+        with pyro.poutine.block():
+            tables.append(_traced(likelihood, piece, Parameters(values)))
     return values, tables
 
 
-def _traced(
-    likelihood: Likelihood, piece: Piece, known: Mapping[str, Tensor]
-) -> tuple[Any, dict[str, Tensor]]:
-    program = likelihood.program
-    n_tokens = piece.template.n_tokens
+def _traced(likelihood: Likelihood, piece: Piece, parameters: Messenger) -> list[Tensor]:
+    """Return the tables of one piece; Pyro's store must stay as it is, so nothing is scoped."""
+    program, n_tokens = likelihood.program, piece.template.n_tokens
     with double_precision(), watching_row_sums() as row_sums:
         enumeration = _Hidden(piece.n_plates, row_sums)
-        again = Parameters(known)
-        with ExitStack() as handlers:
-            handlers.enter_context(enumeration)
-            if known:  # the statements were made at the first length
-                handlers.enter_context(pyro.poutine.block())
-                handlers.enter_context(again)
-            recorder = handlers.enter_context(_Recorder())
-            handlers.enter_context(program.given)
+        with enumeration, parameters, program.given:
             program.model(n_tokens)
-        for name, value in recorder.values.items():
-            if tuple(value.shape) != program.parameters[name].shape:
-                raise ModelError(
-                    f"parameter '{name}' came in several copies at once, but model {program.name} "
-                    f"computes tables from it and runs with one; use vectorize_particles=False."
-                )
-        graph = assemble(program.model, program.name, n_tokens, enumeration)
-    return graph, {name: plain(value) for name, value in recorder.values.items()}
+        return piece.tables(assemble(program.model, program.name, n_tokens, enumeration))
 
 
-class _Recorder(pyro.poutine.messenger.Messenger):  # type: ignore[misc]
+class _Recorder(Messenger):  # type: ignore[misc]
     """Keep the values of continuous sites and params."""
 
     def __init__(self) -> None:

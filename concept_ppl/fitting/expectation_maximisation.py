@@ -22,8 +22,8 @@ from concept_ppl.fitting.parameters import Parameter, flatten, unflatten
 from concept_ppl.fitting.program import Program
 from concept_ppl.fitting.ties import View
 
-GRADIENT_STEPS = 10
-"""L-BFGS iterations of one M-step."""
+GRADIENT_STEPS = 3
+"""L-BFGS iterations of one M-step: any gain will do, and the E-step moves the target anyway."""
 
 
 @dataclass(frozen=True)

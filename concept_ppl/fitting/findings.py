@@ -75,7 +75,7 @@ def _mergeable(
     found = []
     graph = likelihood.program.pieces[0].template
     for name in graph.static:
-        if graph.sizes[name] < 2 or name in skipped:
+        if graph.sizes[name] < 2 or name in skipped or _shares_rows(likelihood, name):
             continue
         pair = _closest(likelihood, name, tables, counts)
         if pair is None:
@@ -83,12 +83,23 @@ def _mergeable(
         cost = before - _total(likelihood, pair.tables, weights)
         if 2 * cost < pair.n_removed * np.log(max(weights.sum(), 2)):
             one, other = (graph.concepts[name].labels[k] for k in (pair.first, pair.second))
+            fewer = graph.sizes[name] - 1
             found.append(
                 f"Values '{one}' and '{other}' of concept '{name}' may be one: merged, they cost "
                 f"{cost:.2f} nats of log-evidence and save {pair.n_removed} parameters, which BIC "
-                f"prefers; compare with a model of {graph.sizes[name] - 1} values."
+                f"prefers; compare with a model of {fewer} value{'s' if fewer > 1 else ''}."
             )
     return found
+
+
+def _shares_rows(likelihood: Likelihood, name: str) -> bool:
+    """Whether tables without the concept read parameters of its own tables: no merge is its own."""
+    with_it, without = set[tuple[int, int]](), set[tuple[int, int]]()
+    for piece in likelihood.program.pieces:
+        for tie, (axes, is_own) in zip(piece.ties, _axes(piece, frozenset({name})), strict=True):
+            rows = {(tie.width, int(row)) for row in tie.index if row >= 0}
+            (with_it if axes or is_own else without).update(rows)
+    return bool(with_it & without)
 
 
 def _total(

@@ -87,7 +87,8 @@ def fit(
     values
         Parameters that are known and stay as they are.
     start
-        Values to start from, by name: of the first restart, of every chain.
+        Values to start from, by name: of the first restart, of every chain. Without it, restarts
+        are random and chains start at draws from the prior.
     restarts
         Starts of ``em`` and ``map``, random but for ``start``; the best one is kept.
     iterations

@@ -185,6 +185,13 @@ class Program:
         ]
         return torch.stack(terms).sum() if terms else torch.zeros((), dtype=torch.float64)
 
+    def prior_draw(self, seed: int) -> dict[str, Tensor]:
+        """Draw every site from its prior; params keep the values that the program writes."""
+        drawn = Parameters()
+        length = self.pieces[0].template.n_tokens
+        _seeded(lambda: count_plates(self.model, length, self.given, drawn), seed)
+        return {name: parameter.initial.double() for name, parameter in drawn.found.items()}
+
     def random_values(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw every parameter from the inside of its range."""
         return {name: p.random(generator) for name, p in self.parameters.items()}
@@ -233,9 +240,9 @@ def learn_structure(
     return _tied(model, name, given, parameters, pieces, here, there)
 
 
-def _seeded(call: Any) -> Any:
+def _seeded(call: Any, seed: int = 0) -> Any:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return call()
 
 

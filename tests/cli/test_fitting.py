@@ -166,6 +166,8 @@ def test_a_program_without_concepts_is_a_rival_too(there, here):
     np.testing.assert_allclose(point("em1.nc")[0], counts / counts.sum(), atol=1e-9)
     lines = succeeds(f"compare em1.nc {there}/em3.nc").splitlines()
     assert "em3.nc" in lines[2]
+    line = refused(f"posterior em1.nc {there}/t.parquet -o p.parquet")
+    assert "one has no concept, so there is no posterior" in line
 
 
 def test_known_values_name_the_topics(there, here):
@@ -215,3 +217,13 @@ def test_chains_and_effective_draws_stand_in_the_report_of_a_posterior(there, he
     assert "Highest R-hat" in page
     assert "leave-one-out" in page
     assert "Labels of &#39;topic&#39; differed" in page
+
+
+@pytest.mark.slow
+def test_draws_of_a_guide_are_not_said_to_have_converged(there, here):
+    options = "--method svi --iterations 200 --draws 120"
+    succeeds(f"fit {there}/m.py {there}/t.parquet {options} -o svi.nc")
+    succeeds("check svi.nc --replicates 20 -o report")
+    page = Path("report/index.html").read_text()
+    assert "Highest R-hat" not in page
+    assert "not how close it is to the posterior" in page

@@ -75,5 +75,16 @@ def computed(n_tokens):
     pyro.sample("y", dist.Bernoulli(0.2 + 0.6 * mood))
 
 
+def closing(n_tokens):
+    """The last token closes the context, so each length is a program of its own."""
+    share = pyro.sample("share", dist.Beta(2.0, 2.0))
+    emission = pyro.sample("emission", dist.Dirichlet(torch.ones(2, 2)).to_event(1))
+    kind = pyro.sample("kind", dist.Bernoulli(share))
+    for t in range(n_tokens):
+        word = torch.nn.functional.pad(Vindex(emission)[kind.long()], (0, 1))
+        probs = word if t < n_tokens - 1 else torch.tensor([0.0, 0.0, 1.0])
+        pyro.sample(f"x_{t}", dist.Categorical(probs))
+
+
 PROGRAMS = {p.__name__: p for p in (mixture, exchangeable, classes, moving, computed)}
 N_VALUES = {"exchangeable": 4}

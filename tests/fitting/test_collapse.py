@@ -9,7 +9,7 @@ from concept_ppl import collapsed, posterior
 from concept_ppl.errors import InputError, ModelError
 from concept_ppl.fitting.likelihood import make_likelihood
 
-from .programs import N_VALUES, PROGRAMS, computed, mixture, mixture_in_plates, moving
+from .programs import N_VALUES, PROGRAMS, closing, computed, mixture, mixture_in_plates, moving
 
 rng = np.random.default_rng(0)
 
@@ -220,3 +220,16 @@ def test_pyros_global_store_is_left_alone():
     pyro.param("bias", torch.ones(2))
     make_likelihood(computed, [[0, 1], [2]])
     assert set(pyro.get_param_store().keys()) == {"bias"}
+
+
+def test_a_program_that_differs_at_each_length_is_run_at_each_with_the_same_parameters():
+    rows = [[0, 2], [1, 0, 2], [1, 1, 0, 2], [0, 2], [2]]
+    program = collapsed(closing, rows, weights=[1.0, 2.0, 1.0, 1.0, 1.0])
+    found = trace(program).get_trace()
+    values = {name: found.nodes[name]["value"] for name in ("share", "emission")}
+    expected = posterior(closing, rows, values=values).log_evidence
+    each = found.nodes["log_evidence"]["fn"].log_factor
+    weights = torch.tensor([1.0, 2.0, 1.0, 1.0, 1.0])
+    torch.testing.assert_close(each, expected * weights, rtol=1e-12, atol=1e-12)
+    guide = autoguide.AutoNormal(program)
+    assert np.isfinite(SVI(program, guide, pyro.optim.Adam({"lr": 0.02}), Trace_ELBO()).step())

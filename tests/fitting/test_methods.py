@@ -116,6 +116,19 @@ def test_more_values_than_the_data_support_are_said_with_the_evidence():
     assert "may be one" not in " ".join(enough.warnings)
 
 
+def test_concepts_that_share_a_table_are_not_merged_one_by_one():
+    def twins(n_tokens):
+        share = pyro.sample("share", dist.Beta(2.0, 2.0))
+        emission = pyro.sample("emission", dist.Dirichlet(torch.ones(2, 3)).to_event(1))
+        kinds = [pyro.sample(f"kind_{i}", dist.Bernoulli(share)) for i in range(2)]
+        for t in range(n_tokens):
+            pyro.sample(f"x_{t}", dist.Categorical(Vindex(emission)[kinds[t % 2].long()]))
+
+    rng = np.random.default_rng(0)
+    found = fit(twins, torch.from_numpy(rng.integers(0, 3, (40, 2))), "em", restarts=1)
+    assert "may be one" not in " ".join(found.warnings)
+
+
 def test_a_value_that_empties_is_named():
     truth = np.array([[0.98, 0.01, 0.01], [0.98, 0.01, 0.01]])
     table = simulate(mixture, 50, values={"share": [0.5, 0.5], "emission": truth}, seed=0)[["x"]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from concept_ppl.analyses.clustering_agreement import clustering_agreement
+from concept_ppl.analyses.found_groups import clustering_agreement
 from concept_ppl.errors import InputError
 
 
