@@ -159,8 +159,6 @@ def _controls_section(frame: pd.DataFrame, level: float) -> Section:
         rows.append(
             {
                 "architecture": name,
-                "trained": written(pooled(group, "held_out.r2_backward", level, UNITS), 2),
-                "best control": written(pooled(group, "control.best", level, UNITS), 2),
                 "difference": written(gain, 2),
                 "verdict": verdict_of(gain.ci_low, gain.ci_high),
             }

@@ -9,7 +9,11 @@ from .laboratory import Extent
 from .measures import CONTROLS
 from .over_worlds import pooled
 
-SHORT = ("untrained f", "its hidden layer", "bag, sum", "bag, mean", "last token")
+SHORT = ("untrained", "hidden", "bag Σ", "bag mean", "last")
+EACH_NOTE = (
+    "The same network before its first step: its f, and its last hidden layer; sum and mean of the "
+    "input embeddings; the last token alone; posteriors shuffled between contexts."
+)
 LEARNED, LINEAR_ONLY, LESS = "learned", "not told apart", "control is better"
 
 
@@ -29,10 +33,10 @@ def learned_section(cells: pd.DataFrame, groups: dict[str, pd.DataFrame], level:
         rows.append(
             {
                 "world": name,
-                "trained": written(pooled(group, "held_out.r2_backward", level), 2),
-                "best control": written(pooled(group, "control.best", level), 2),
                 "difference": written(gain, 2),
                 "verdict": verdict_of(gain.ci_low, gain.ci_high),
+                "trained": written(pooled(group, "held_out.r2_backward", level), 2),
+                "best control": written(pooled(group, "control.best", level), 2),
             }
         )
         each.append(
@@ -61,7 +65,7 @@ def learned_section(cells: pd.DataFrame, groups: dict[str, pd.DataFrame], level:
     )
     tables = [
         Table("Trained minus best control", pd.DataFrame(rows)),
-        Table("Each control", pd.DataFrame(each)),
+        Table("Each control", pd.DataFrame(each), note=EACH_NOTE),
     ]
     return Section("Linear, or learned", text, tables=tables)
 

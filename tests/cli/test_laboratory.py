@@ -27,7 +27,7 @@ def study(tmp_path_factory):
 @pytest.mark.slow
 def test_the_report_has_its_bars_controls_and_numbers(study):
     page = (study / "r" / "index.html").read_text()
-    for words in ("Bars", "Linear, or learned", "untrained network", "Error budget", "−∞"):
+    for words in ("Bars", "Linear, or learned", "untrained", "Error budget", "−∞"):
         assert words in page
     results = pd.read_csv(study / "r" / "results.csv")
     assert {"accuracy", "trained.rho2_smallest", "gap.share"} <= set(results["quantity"])
