@@ -14,6 +14,8 @@ RELATIONS = ("form - s", "form - ed", "s - ed", "cat - dog")
 OPTIONS = "--blocks 1 --splits 3 --flips 999 --seed 2"
 N = 8
 
+pytestmark = pytest.mark.slow
+
 
 def lists():
     """Stems with two endings, and pairs of other words, each a single token of the tiny models."""
@@ -169,7 +171,6 @@ def test_an_existing_report_is_replaced_only_with_force(world, here):
     assert "without index.html" in refused(f"{command} --force")
 
 
-@pytest.mark.slow
 @pytest.mark.smollm2
 def test_the_study_runs_on_the_real_model_and_our_lists(here):
     (here / "pairs").mkdir()
