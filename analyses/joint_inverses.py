@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy import stats
 
 from concept_ppl.errors import InputError
 
@@ -242,10 +243,12 @@ def _answer(
     if variances.sum() / q > MOST_NOISE**2:
         square = math.nan
     moved = 2.0 * np.einsum("gjk,jk->g", influence, error) / q
+    flat = influence.reshape(len(influence), -1)
+    curved = 2.0 * float(np.square(flat @ flat.T).sum()) / q**2
     off = table[~np.eye(q, dtype=bool)]
     return JointInverse(
         entries,
-        _root(square, moved, level, n, units),
+        _root(square, moved, curved, level, n, units),
         plain_estimate(
             float(np.trace(table)) / q,
             np.einsum("gjj->g", influence) / q,
@@ -259,11 +262,18 @@ def _answer(
     )
 
 
-def _root(square: float, moved: FloatArray, level: float, n: int, units: int) -> Estimate:
-    """Root of a square that noise may have made negative, its interval from that of the square."""
-    if math.isnan(square):
+def _root(
+    square: float, moved: FloatArray, curved: float, level: float, n: int, units: int
+) -> Estimate:
+    """Root of a square that noise may have made negative, its interval from that of the square.
+
+    The variance of a sum of squares has a part of first order, from the influence ``moved``, and
+    one of second order, ``curved`` = 2 tr V², which alone is left where the distance is zero.
+    """
+    error, df = influence_error(moved)
+    if math.isnan(square) or math.isnan(error):
         return bare_estimate(math.nan, level, n, units)
-    value = plain_estimate(square, moved, level, n, units)
-    root, low, high = (math.sqrt(max(x, 0.0)) for x in (square, value.ci_low, value.ci_high))
-    error = influence_error(moved)[0] / (2.0 * root) if root > 0 else math.nan
-    return Estimate(root, error, low, high, level, math.nan, n, units, value.df)
+    reach = float(stats.t.ppf(0.5 + level / 2.0, df)) * math.sqrt(error**2 + curved)
+    root, low, high = (math.sqrt(max(x, 0.0)) for x in (square, square - reach, square + reach))
+    spread = math.sqrt(error**2 + curved) / (2.0 * root) if root > 0 else math.nan
+    return Estimate(root, spread, low, high, level, math.nan, n, units, df)

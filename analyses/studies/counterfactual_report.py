@@ -15,6 +15,7 @@ from .counterfactual_sections import (
     layers_section,
     matrix_section,
     published_section,
+    shown,
     tokens_section,
 )
 from .pair_analyses import (
@@ -173,7 +174,9 @@ def _comparison_section(comparison: ModelComparison) -> Section:
     difference, agreement = comparison.difference, comparison.agreement
     first, second = difference.first, difference.second
     rows = difference.tidy()
-    concepts = rows[rows["quantity"] == "cosine_diagonal"].assign(concept=difference.names)
+    concepts = rows[rows["quantity"] == "cosine_diagonal"].assign(
+        concept=[shown(name) for name in difference.names]
+    )
     table = Table(
         f"{first} minus {second}, concept by concept",
         concepts[["concept", "estimate", "ci_low", "ci_high", "ci_level", "p_value"]],

@@ -1,6 +1,7 @@
 """``counterfactual`` on tiny models: every number with its controls, whatever the pairs."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from .conftest import save_language_model
 RELATIONS = ("form - s", "form - ed", "s - ed", "cat - dog")
 OPTIONS = "--blocks 1 --splits 3 --flips 999 --seed 2"
 N = 8
+
+pytestmark = pytest.mark.slow
 
 
 def lists():
@@ -166,3 +169,17 @@ def test_an_existing_report_is_replaced_only_with_force(world, here):
     command = f"counterfactual '{world / 'one'}' '{world / 'pairs'}' {OPTIONS} -o report"
     assert concept_ppl(command).status == 2
     assert "without index.html" in refused(f"{command} --force")
+
+
+@pytest.mark.smollm2
+def test_the_study_runs_on_the_real_model_and_our_lists(here):
+    (here / "pairs").mkdir()
+    for name in ("country - capital", "verb - Ving", "pronoun - possessive"):
+        source = Path(__file__).parents[2] / "data" / "counterfactual_pairs" / f"[{name}].txt"
+        (here / "pairs" / source.name).write_bytes(source.read_bytes())
+    succeeds(f"counterfactual smollm2 pairs {OPTIONS} -o report")
+    table = results(here / "report")
+    means = table[(table["quantity"] == "mean_diagonal") & (table["control"].isna())]
+    last = means[means["layer"] == "resid.30"]["estimate"].iloc[0]
+    assert last > 0.2
+    assert "sinks" in (here / "report" / "index.html").read_text()
