@@ -81,7 +81,7 @@ class WordsStudy:
 
     languages: tuple[str, ...] = ("en", "fr", "de", "es", "it")
     n_contexts: int = 600
-    n_new: int = 2000
+    n_new: int = 5000
     top: int = 40
     lengths: tuple[int, int] = (4, 8)
     most_components: int | None = None
