@@ -150,12 +150,23 @@ def run(n, path=RANKS, *, ask=quietly, workers=1):
             file.flush()
 
 
+def between_order_statistics(ranks, kept=KEPT):
+    """Whether truths lie between the draws that hold them in 95 of 100 cases, exactly.
+
+    A rank is uniform over kept + 1 values if draws are right and independent. Of 100, the lowest
+    two and the highest three lie outside of the interval between the 2nd and the 97th draw.
+    """
+    share = (kept + 1) / 100
+    ranks = np.asarray(ranks)
+    return (ranks >= 2 * share) & (ranks < 97 * share)
+
+
 def summarise(lines):
     """Return one row a number: rank test, band, coverage with its interval."""
     rows = []
     for name in lines[0]["ranks"]:
         p_value, inside = rank_tests([line["ranks"][name] for line in lines])
-        hits = sum(line["covered"][name] for line in lines)
+        hits = int(between_order_statistics([line["ranks"][name] for line in lines]).sum())
         interval = stats.binomtest(hits, len(lines)).proportion_ci(0.95, "wilson")
         rows.append(
             {
@@ -166,6 +177,7 @@ def summarise(lines):
                 "coverage": hits / len(lines),
                 "coverage_low": interval.low,
                 "coverage_high": interval.high,
+                "quantiles_cover": np.mean([line["covered"][name] for line in lines]),
             }
         )
     return rows
@@ -180,7 +192,8 @@ def write(lines):
         for row in rows
     ]
     TABLE.write_text("\n".join(text) + "\n")
-    hits = [line["covered"][name] for line in lines for name in line["covered"]]
+    overall = np.mean([row["coverage"] for row in rows])
+    by_quantiles = np.mean([row["quantiles_cover"] for row in rows])
     diverging = sum(line["diverging"] for line in lines)
     page = [
         "# Simulation-based calibration of NUTS",
@@ -190,20 +203,29 @@ def write(lines):
         f"{WARMUP} warm-up iterations, {KEPT * EVERY} draws, of which one in {EVERY} is ranked. "
         f"{diverging} of {len(lines) * KEPT * EVERY:,} transitions diverged.",
         "",
-        "| number | rank test, p | ECDF in its 95% band | 95% intervals cover |",
-        "|---|---|---|---|",
+        "| number | rank test, p | ECDF in its 95% band | 95% intervals cover | quantiles cover |",
+        "|---|---|---|---|---|",
     ]
     page += [
         f"| {row['number']} | {row['rank_p_value']:.3f} | {'yes' if row['ecdf_in_band'] else 'no'} "
-        f"| {row['coverage']:.3f} [{row['coverage_low']:.3f}, {row['coverage_high']:.3f}] |"
+        f"| {row['coverage']:.3f} [{row['coverage_low']:.3f}, {row['coverage_high']:.3f}] "
+        f"| {row['quantiles_cover']:.3f} |"
         for row in rows
     ]
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "pyro-ppl"))
     page += [
         "",
-        f"All numbers together cover in {np.mean(hits):.3f} of the cases. The rank test is χ² over "
-        f"{BINS} bins; the band is two-sided and simultaneous. The two rows of `emission` have "
-        "three numbers each, of which two are free.",
+        f"All numbers together: {overall:.3f}, and {by_quantiles:.3f} for the quantiles. The rank "
+        f"test is χ² over {BINS} bins; the band is two-sided and simultaneous. Intervals lie "
+        "between order statistics of the ranked draws, which hold the truth in 95% exactly if "
+        "the draws are right; the .025 and .975 quantiles of all draws of one chain are a little "
+        "closer together, as quantiles of few draws are. The two rows of `emission` have three "
+        "numbers each, of which two are free.",
+        "",
+        "Chains start at draws from the prior. Started uniformly within 2 of zero in unconstrained "
+        "coordinates instead, 24 of 500 chains stayed where the names of the two classes are "
+        "swapped, and the same table failed: a chain does not cross between such modes. Give a "
+        "concept's values names by a prior or by some known values, or read the draws matched.",
         "",
         f"Made by `python benchmarks/simulation_calibration.py -n {len(lines)} --write` (Python "
         f"{platform.python_version()}, {versions}).",

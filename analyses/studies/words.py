@@ -45,6 +45,8 @@ N_BINS = 10
 N_AVERAGED = 100
 """Draws that the posterior of new contexts is averaged over."""
 FEWEST_DRAWS = 100
+FREQUENT = 0.01
+"""Convergence is read off the words that are at least so frequent in a component."""
 SHORT = 2
 """Longest of the contexts that calibration is measured on: there is little doubt about more."""
 
@@ -81,7 +83,7 @@ class WordsStudy:
 
     languages: tuple[str, ...] = ("en", "fr", "de", "es", "it")
     n_contexts: int = 600
-    n_new: int = 2000
+    n_new: int = 5000
     top: int = 40
     lengths: tuple[int, int] = (4, 8)
     most_components: int | None = None
@@ -109,7 +111,7 @@ class FittedMixture:
     point, draws : Fit
         By EM under a flat prior, and by NUTS from there under the study's own.
     estimates : ParameterEstimates
-        Of the shares and of the words that are frequent in some component.
+        Of the shares and of each component's frequent words.
     agreement : ClusteringAgreement
         Of the components with the languages, on the contexts that were fitted.
     checks : tuple of PredictiveCheck
@@ -251,9 +253,12 @@ def _fitted(
             (now.run - 1) * n_iterations + now.iteration, 2 * n_iterations
         ),
     )
-    frequencies = draws.matched["emission"].mean((0, 1)).max(axis=0)
-    often = np.argsort(-frequencies, kind="stable")[: 10 * k]
-    main = {"share": draws.matched["share"], "emission": draws.matched["emission"][..., often]}
+    # Log-frequencies near −∞ mix slowly whatever they are worth: look at those that matter.
+    is_frequent = draws.matched["emission"].mean((0, 1)) >= FREQUENT
+    main = {
+        "share": draws.matched["share"],
+        "emission": draws.matched["emission"][:, :, is_frequent],
+    }
     estimates = parameter_estimates(main, n=study.n_contexts, level=study.level)
     seen = posterior(model, contexts, values=draws.values).log_marginals["topic"].numpy()
     agreement = clustering_agreement(

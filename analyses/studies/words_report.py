@@ -343,8 +343,9 @@ def _convergence_section(answers: "WordsAnswers") -> Section:
     text = (
         "EM climbs from several random starts; the chains of NUTS begin at the best point, so they "
         "say how wide its surroundings are, not whether there are others: for that, look at how "
-        "many starts reached the best. R-hat and effective draws are those of the shares and the "
-        "frequent words."
+        "many starts reached the best. R-hat and effective draws are those of the shares and of "
+        "each component's frequent words; of words that a component hardly has, whose "
+        "log-frequencies mix slowly, nothing is claimed."
     )
     return Section("Has it converged", text, [figure], [Table("Fits", pd.DataFrame(rows))])
 

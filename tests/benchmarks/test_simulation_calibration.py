@@ -9,7 +9,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from simulation_calibration import KEPT, one, rank_tests, run, stored, summarise
+from simulation_calibration import (
+    KEPT,
+    between_order_statistics,
+    one,
+    rank_tests,
+    run,
+    stored,
+    summarise,
+)
 
 
 def test_uniform_ranks_pass_and_those_of_a_narrow_posterior_do_not():
@@ -27,8 +35,12 @@ def test_uniform_ranks_pass_and_those_of_a_narrow_posterior_do_not():
     assert stats.chisquare(np.bincount(narrow // 50)).pvalue > 1e-6  # symmetric all the same
 
 
+def test_the_interval_holds_95_of_100_ranks():
+    assert between_order_statistics(np.arange(KEPT + 1)).sum() == 95
+
+
 def line(seed):
-    return {"seed": seed, "ranks": {"a": seed}, "covered": {"a": True}, "diverging": 0}
+    return {"seed": seed, "ranks": {"a": seed + 50}, "covered": {"a": True}, "diverging": 0}
 
 
 def test_a_run_that_was_killed_in_a_line_goes_on(tmp_path):
