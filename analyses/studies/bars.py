@@ -126,7 +126,7 @@ def ceiling_bars(cells: pd.DataFrame) -> list[Bar]:
 def _ceiling(cells: pd.DataFrame, quantity: str, words: str) -> Bar:
     reached = "no cell"
     if len(cells):
-        worst = cells.loc[cells[quantity].idxmin()]
+        worst = cells.iloc[int(cells[quantity].argmin())]
         told = number(float(worst["next_information"]))
         reached = f"least {number(float(worst[quantity]))}, where y tells {told} nats of c"
     passed = int((cells[quantity] >= LEAST_CEILING).sum())
