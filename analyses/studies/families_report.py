@@ -15,7 +15,7 @@ from .over_worlds import SEED, pooled, pooled_rows, tidy
 
 QUESTION = "Does every architecture learn the log-posterior where theory says that it should?"
 NAMES = {
-    "mlp": "embedding and MLP (the paper's)",
+    "mlp": "MLP (the paper's)",
     "gpt_neox": "GPT-NeoX (Pythia's)",
     "llama": "Llama",
     "qwen2": "Qwen2",
