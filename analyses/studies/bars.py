@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from concept_ppl.analyses import Estimate
@@ -126,7 +127,7 @@ def ceiling_bars(cells: pd.DataFrame) -> list[Bar]:
 def _ceiling(cells: pd.DataFrame, quantity: str, words: str) -> Bar:
     reached = "no cell"
     if len(cells):
-        worst = cells.iloc[int(cells[quantity].argmin())]
+        worst = cells.iloc[int(cells[quantity].to_numpy(np.float64).argmin())]
         told = number(float(worst["next_information"]))
         reached = f"least {number(float(worst[quantity]))}, where y tells {told} nats of c"
     passed = int((cells[quantity] >= LEAST_CEILING).sum())

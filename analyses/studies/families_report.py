@@ -9,13 +9,13 @@ from concept_ppl.reports import KeyFigure, Report, Section, Table, Verdict, numb
 
 from .bars import LEAST_RHO2, bars_section, ceiling_bars, shuffled_bar, written
 from .laboratory import Extent
-from .laboratory_report import LEARNED, SHORT, methods_section, verdict_of
+from .laboratory_report import EACH_NOTE, LEARNED, SHORT, methods_section, verdict_of
 from .measures import CONTROLS
 from .over_worlds import SEED, pooled, pooled_rows, tidy
 
 QUESTION = "Does every architecture learn the log-posterior where theory says that it should?"
 NAMES = {
-    "mlp": "embedding and MLP (the paper's)",
+    "mlp": "MLP (the paper's)",
     "gpt_neox": "GPT-NeoX (Pythia's)",
     "llama": "Llama",
     "qwen2": "Qwen2",
@@ -161,6 +161,8 @@ def _controls_section(frame: pd.DataFrame, level: float) -> Section:
                 "architecture": name,
                 "difference": written(gain, 2),
                 "verdict": verdict_of(gain.ci_low, gain.ci_high),
+                "trained": written(pooled(group, "held_out.r2_backward", level, UNITS), 2),
+                "best control": written(pooled(group, "control.best", level, UNITS), 2),
             }
         )
         each.append(
@@ -177,6 +179,8 @@ def _controls_section(frame: pd.DataFrame, level: float) -> Section:
         "log-odds; but the hidden layer of an untrained network that is wide beside the number of "
         "contexts can come close, and is among the controls."
     )
-    return Section(
-        "Linear, or learned", text, tables=[Table("By architecture", pd.DataFrame(rows))]
-    )
+    tables = [
+        Table("Trained minus best control, held-out R²", pd.DataFrame(rows)),
+        Table("Each control", pd.DataFrame(each), note=EACH_NOTE),
+    ]
+    return Section("Linear, or learned", text, tables=tables)
