@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,13 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(here):
     Path("endless.py").write_text(ENDLESS)
     words = [COMMAND, "simulate", "endless.py", "-o", "deep/o.parquet"]
     process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=here
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=here,
+        # A shell starts what it sends to the background deaf to interrupts; tests may run there.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
     )
     try:
         patience = time.monotonic() + 60

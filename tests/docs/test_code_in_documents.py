@@ -75,5 +75,5 @@ def test_the_two_make_targets_of_the_readme_exist() -> None:
 def test_links_between_documents_lead_somewhere() -> None:
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
-        for link in re.findall(r"\]\((?!https?://)([^)#]+)", text):
+        for link in re.findall(r"\]\((?!https?://)([^)# ]+)", text):
             assert ((ROOT / page).parent / link).exists(), f"{page}: {link}"
