@@ -16,6 +16,7 @@ import pandas as pd
 
 from concept_ppl.analyses.studies.bars import (
     Bar,
+    agreement_bar,
     ceiling_bars,
     form_of,
     negative_control,
@@ -90,6 +91,7 @@ def numbers(
     bars = [
         *positive_control(copies, LEVEL),
         *negative_control(noisy, LEVEL),
+        agreement_bar(trained, LEVEL),
         *_named("regimes", [shuffled_bar(trained), *ceiling_bars(trained)]),
         *_named("theory", [shuffled_bar(bits), *ceiling_bars(bits)]),
     ]

@@ -16,6 +16,7 @@ EXACT_GAP = 1e-9
 LEAST_RHO2 = 0.98
 LEAST_CEILING = 0.99
 SMALL_KL = 1e-3
+AGREEMENT_KL = 1e-4
 
 ALPHA_MARGIN = 0.05
 """How far from 0 or 1 the whole interval of α̂ may lie for α to count as 0 or 1."""
@@ -107,6 +108,23 @@ def shuffled_bar(cells: pd.DataFrame) -> Bar:
         "interval reaches 0 in every cell",
         f"{reaches} of {len(asked)}",
         reaches == len(asked),
+    )
+
+
+def agreement_bar(cells: pd.DataFrame, level: float) -> Bar:
+    """Hold two networks that learned one world apart to be affine images of each other."""
+    asked = cells[cells["agreement.forward"].notna()] if "agreement.forward" in cells else cells[:0]
+    close = asked[asked["agreement.kl"] < AGREEMENT_KL] if len(asked) else asked
+    what = f"two networks of one world, both KL < {AGREEMENT_KL:g}, d the rank of the contrasts"
+    bar = f"R² both ways, lower bounds ≥ {LEAST_RHO2}"
+    if not len(close):
+        return Bar(what, bar, "no cell", met=False)
+    ways = [pooled(close, f"agreement.{way}", level) for way in ("forward", "backward")]
+    return Bar(
+        f"{what}, {len(close)} of {len(asked)} pairs",
+        bar,
+        " and ".join(written(way) for way in ways),
+        all(way.ci_low >= LEAST_RHO2 for way in ways),
     )
 
 

@@ -44,6 +44,8 @@ FEWEST_REPLICATES = 40
 """Of the bootstrap of α over contexts: the least that a level of 95% needs."""
 UNTRAINED, WIDE = "untrained network", "untrained network, hidden layer"
 CONTROLS = (UNTRAINED, WIDE, "bag of tokens, sum", "bag of tokens, mean", "last token")
+SECOND_NETWORK = 10_000
+"""What is added to the seed of a network for the one that it is compared with."""
 REVISION = 1
 """Of this file: raise it when a number that it answers comes to mean something else."""
 
@@ -78,6 +80,7 @@ def cell(
     training: Training | None = None,
     seed: int = 0,
     recovery: bool = False,
+    agreement: bool = False,
 ) -> Cell:
     """Name the work of one world and, with ``training``, of one predictor.
 
@@ -89,6 +92,8 @@ def cell(
         What the study varies, and ``world``, the number of the random world; kept with the answers.
     recovery
         Also probe each concept.
+    agreement
+        Also train a second network, and ask whether the two are affine images of each other.
     """
     settings = {
         "revision": REVISION,
@@ -98,6 +103,8 @@ def cell(
         "seed": seed,
         "recovery": recovery,
     }
+    if agreement:
+        settings["agreement"] = True
     return Cell(settings, unit=f"{knobs.get('world', 0)}/{seed}")
 
 
@@ -117,6 +124,8 @@ def measure(settings: Mapping[str, Any]) -> Answers:
     if settings["training"] is not None:
         training = Training(**settings["training"])
         answers |= _of_predictor(world, training, settings["seed"], settings["recovery"])
+        if settings.get("agreement"):
+            answers |= _agreement(world, training, settings["seed"])
     return answers
 
 
@@ -137,19 +146,8 @@ def _of_bayes(world: ExactWorld, seed: int) -> Answers:
 
 
 def _of_predictor(world: ExactWorld, training: Training, seed: int, recovery: bool) -> Answers:
-    examples = exact_examples(world.enumerated)
-    config = PredictorConfig(
-        training.architecture, training.width, training.depth, training.representation
-    )
-    predictor = train(
-        config,
-        examples,
-        seed=seed,
-        kl_target=training.kl_target,
-        max_steps=training.max_steps,
-        recipe=Recipe(learning_rate=training.learning_rate),
-    )
-    twin = untrained(config, examples, seed=seed)
+    predictor = _trained(world, training, seed)
+    twin = untrained(_config(training), exact_examples(world.enumerated), seed=seed)
     contexts = world.enumerated.contexts
     F, random_F = predictor.states(contexts), twin.states(contexts)
     budget = error_budget(
@@ -178,6 +176,35 @@ def _of_predictor(world: ExactWorld, training: Training, seed: int, recovery: bo
         found = concept_recovery(F, world.concepts, world.weights, seed=seed)
         answers |= {"accuracy": found.accuracy, "accuracy.bayes": found.bayes_accuracy}
     return answers
+
+
+def _config(training: Training) -> PredictorConfig:
+    return PredictorConfig(
+        training.architecture, training.width, training.depth, training.representation
+    )
+
+
+def _trained(world: ExactWorld, training: Training, seed: int) -> Predictor:
+    return train(
+        _config(training),
+        exact_examples(world.enumerated),
+        seed=seed,
+        kl_target=training.kl_target,
+        max_steps=training.max_steps,
+        recipe=Recipe(learning_rate=training.learning_rate),
+    )
+
+
+def _agreement(world: ExactWorld, training: Training, seed: int) -> Answers:
+    """R² of two networks' states given each other, which learned apart, over all contexts."""
+    first, second = (_trained(world, training, one) for one in (seed, seed + SECOND_NETWORK))
+    contexts = world.enumerated.contexts
+    fit = population_fit(first.states(contexts), second.states(contexts), world.weights)
+    return {
+        "agreement.forward": fit.forward,
+        "agreement.backward": fit.backward,
+        "agreement.kl": max(first.kl, second.kl),
+    }
 
 
 def _population(whose: str, F: Array, world: ExactWorld) -> Answers:

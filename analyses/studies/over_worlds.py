@@ -18,17 +18,14 @@ from concept_ppl.analyses.exact_fit import exact
 from concept_ppl.analyses.hierarchical import FEWEST_WORLDS
 
 WORLD, SEED = "world", "seed"
+SETTINGS = {"knobs", "world", "training", "seed", "recovery", "agreement", "revision"}
 
 
 def cell_frame(cells: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return a row a cell: its knobs and seed, whether it was trained, and its answers."""
     rows = []
     for cell in cells:
-        answers = {
-            key: value
-            for key, value in cell.items()
-            if key not in {"knobs", "world", "training", "seed", "recovery", "revision"}
-        }
+        answers = {key: value for key, value in cell.items() if key not in SETTINGS}
         training = cell["training"] or {}
         rows.append(
             {

@@ -89,7 +89,14 @@ def _not_additive(extent: Extent) -> list[Cell]:
 
 def _on_topics(d: float, i: float, width: int, number: int, seed: int, extent: Extent) -> Cell:
     knobs = _knobs(ADDITIVE, d, i, width, number)
-    return cell(_additive(d, i, number), knobs, training=_training(width, extent), seed=seed)
+    is_control = width == RANK and d in CONTROLS and i == CONTROL_INFORMATIVENESS
+    return cell(
+        _additive(d, i, number),
+        knobs,
+        training=_training(width, extent),
+        seed=seed,
+        agreement=is_control,
+    )
 
 
 def _additive(determinism: float, informativeness: float, number: int) -> World:

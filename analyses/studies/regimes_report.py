@@ -17,6 +17,7 @@ from concept_ppl.reports import (
 )
 
 from .bars import (
+    agreement_bar,
     bars_section,
     ceiling_bars,
     form_of,
@@ -79,6 +80,7 @@ def regimes_report(frame: pd.DataFrame, extent: Extent, manifest: Mapping[str, A
         *negative_control(noisy, level),
         shuffled_bar(trained),
         *ceiling_bars(trained),
+        agreement_bar(trained, level),
     ]
     return Report(
         title="The regimes of the claim",

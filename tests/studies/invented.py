@@ -34,6 +34,7 @@ def invented(
         found |= {f"control.{name}": 0.5 for name in CONTROLS} | {"control.shuffled": 0.0}
         found |= {"trained.rank": 3.0, "bayes.rank": 3.0, "impossible": 0.0}
         found |= {"shuffled.rho2_mean": 0.0, "ceiling.r2_backward": 1.0, "ceiling.r2_forward": 1.0}
+        found |= {"agreement.forward": 0.999, "agreement.backward": 0.998, "agreement.kl": 1e-6}
         found |= answers(cell.settings)
         for name in WITH_INTERVAL:
             found |= {f"{name}.low": found[name] - 0.02, f"{name}.high": found[name] + 0.02}

@@ -10,6 +10,7 @@ from concept_ppl.analyses import Estimate
 from concept_ppl.analyses.studies.bars import (
     LOG,
     NOT_LOG,
+    agreement_bar,
     ceiling_bars,
     form_of,
     negative_control,
@@ -93,6 +94,18 @@ def test_shuffled_and_ceiling_are_asked_of_every_cell():
     assert not tight.met  # asked of no cell, for states are wider than the predictive has rank
     far = close.assign(kl=0.1)
     assert not ceiling_bars(far)[1].met
+
+
+def test_two_networks_agree_where_both_are_close_to_bayes_and_only_there():
+    frame = cells(agreement__forward=0.995, agreement__backward=0.99, agreement__kl=1e-5)
+    assert agreement_bar(frame, 0.95).met
+    assert "15 of 15" in agreement_bar(frame, 0.95).what
+    far = frame.assign(**{"agreement.kl": np.where(frame["world"] == 0, 1e-3, 1e-5)})
+    assert "12 of 15" in agreement_bar(far, 0.95).what
+    one_way = frame.assign(**{"agreement.backward": 0.9})
+    assert not agreement_bar(one_way, 0.95).met
+    assert not agreement_bar(frame.assign(**{"agreement.kl": 1.0}), 0.95).met
+    assert not agreement_bar(frame[["world", "seed"]], 0.95).met
 
 
 def test_learned_is_said_only_above_zero():
