@@ -21,9 +21,9 @@ NULL_QUANTILE = 0.95
 
 
 def flip_signs(n_components: int, n_flips: int, seed: int) -> npt.NDArray[np.float32]:
-    """Return random signs (n_flips, n_components), ±1."""
+    """Return random signs (n_components, n_flips), ±1: a unit's lie together, as they are read."""
     rng = np.random.default_rng(seed)
-    coins = rng.integers(0, 2, size=(n_flips, n_components), dtype=np.int8)
+    coins = rng.integers(0, 2, size=(n_components, n_flips), dtype=np.int8)
     return (2 * coins - 1).astype(np.float32)
 
 
@@ -38,7 +38,7 @@ class FlippedEntries:
     Attributes
     ----------
     signs
-        (n_flips, n_components).
+        (n_components, n_flips).
     null
         (n_flips, n_concepts) entries under flips.
     observed
@@ -49,7 +49,7 @@ class FlippedEntries:
 
     def __init__(self, signs: npt.NDArray[np.float32], design: PairDesign) -> None:
         self.signs, self.design = signs, design
-        self.null = np.zeros((len(signs), design.n_concepts), dtype=np.float32)
+        self.null = np.zeros((signs.shape[1], design.n_concepts), dtype=np.float32)
         self.observed = np.zeros(design.n_concepts, dtype=np.float32)
         self.n_added = 0
 
@@ -77,8 +77,8 @@ class FlippedEntries:
             inner = (r @ r.T).astype(np.float32)
             cross = (r @ unit[others].T).astype(np.float32) / design.pairs_of_concept[k]
             units = [design.component[inside[mine]], design.component[outside[others]]]
-            self.null[:, k] += _cosines(inner, cross, *(self.signs[:, own] for own in units))
-            ones = [np.ones((1, len(own)), dtype=np.float32) for own in units]
+            self.null[:, k] += _cosines(inner, cross, *(self.signs[own] for own in units))
+            ones = [np.ones((len(own), 1), dtype=np.float32) for own in units]
             self.observed[k] += _cosines(inner, cross, *ones)[0]
         self.n_added += 1
 
@@ -89,8 +89,8 @@ def _cosines(
     training: npt.NDArray[np.float32],
     judged: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
-    products = np.einsum("fi,fi->f", training @ cross, judged)
-    squares = np.einsum("fi,fi->f", training @ inner, training)
+    products = np.einsum("if,if->f", cross.T @ training, judged)
+    squares = np.einsum("if,if->f", inner @ training, training)
     lengths = np.sqrt(np.maximum(squares, 0.0))
     safe = lengths > 0
     return np.where(safe, products / np.where(safe, lengths, 1.0), np.float32(0.0))
@@ -117,7 +117,7 @@ def null_quantiles(
     Parameters
     ----------
     signs
-        (n_flips, n_components).
+        (n_components, n_flips).
     cosines
         (n_pairs, n_concepts) of each pair's difference with the weights of each concept.
     """
@@ -127,8 +127,8 @@ def null_quantiles(
         units, unit = np.unique(design.component[own], return_inverse=True)
         sums = np.zeros((len(units), design.n_concepts), dtype=np.float32)
         np.add.at(sums, unit, (cosines[own] / len(own)).astype(np.float32))
-        null = np.abs(signs[:, units] @ sums)
-        quantiles[:, k] = np.quantile(null, NULL_QUANTILE, axis=0)
+        null = np.abs(sums.T @ signs[units])
+        quantiles[:, k] = np.quantile(null, NULL_QUANTILE, axis=1)
     return quantiles
 
 
