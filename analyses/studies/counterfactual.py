@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from concept_ppl.analyses.counterfactual_matrices import FEWEST_FLIPS
 from concept_ppl.analyses.designs import check_level
@@ -102,13 +103,15 @@ def run_counterfactual_study(
     models = [model.take(kept) for model in models]
     settings = Settings(study.n_splits, study.n_flips, study.seed, study.level)
     answers: dict[str, PairAnswers] = {}
-    for model in models:
-        with stage(f"analyse {model.name}") as progress:
-            answers[model.name] = analyse_pairs(model, pairs, settings, progress)
     comparison = None
-    if len(models) == 2:
-        with stage("compare the two models"):
-            comparison = compare_models(models, answers, pairs, settings)
+    # Thousands of small factorisations: beside another process, two threads wait for each other.
+    with threadpool_limits(1, user_api="blas"):
+        for model in models:
+            with stage(f"analyse {model.name}") as progress:
+                answers[model.name] = analyse_pairs(model, pairs, settings, progress)
+        if len(models) == 2:
+            with stage("compare the two models"):
+                comparison = compare_models(models, answers, pairs, settings)
     manifest = build_manifest(
         command=list(command),
         arguments=asdict(study),
