@@ -122,10 +122,12 @@ def measure(settings: Mapping[str, Any]) -> Answers:
         return answers
     answers |= _of_bayes(world, settings["seed"])
     if settings["training"] is not None:
-        training = Training(**settings["training"])
-        answers |= _of_predictor(world, training, settings["seed"], settings["recovery"])
+        training, seed = Training(**settings["training"]), settings["seed"]
+        predictor = _trained(world, training, seed)
+        answers |= _of_predictor(predictor, world, training, seed, settings["recovery"])
         if settings.get("agreement"):
-            answers |= _agreement(world, training, settings["seed"])
+            second = _trained(world, training, seed + SECOND_NETWORK)
+            answers |= _agreement(predictor, second, world)
     return answers
 
 
@@ -145,8 +147,9 @@ def _of_bayes(world: ExactWorld, seed: int) -> Answers:
     }
 
 
-def _of_predictor(world: ExactWorld, training: Training, seed: int, recovery: bool) -> Answers:
-    predictor = _trained(world, training, seed)
+def _of_predictor(
+    predictor: Predictor, world: ExactWorld, training: Training, seed: int, recovery: bool
+) -> Answers:
     twin = untrained(_config(training), exact_examples(world.enumerated), seed=seed)
     contexts = world.enumerated.contexts
     F, random_F = predictor.states(contexts), twin.states(contexts)
@@ -195,9 +198,8 @@ def _trained(world: ExactWorld, training: Training, seed: int) -> Predictor:
     )
 
 
-def _agreement(world: ExactWorld, training: Training, seed: int) -> Answers:
+def _agreement(first: Predictor, second: Predictor, world: ExactWorld) -> Answers:
     """R² of two networks' states given each other, which learned apart, over all contexts."""
-    first, second = (_trained(world, training, one) for one in (seed, seed + SECOND_NETWORK))
     contexts = world.enumerated.contexts
     fit = population_fit(first.states(contexts), second.states(contexts), world.weights)
     return {
