@@ -8,20 +8,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from concept_ppl.analyses.designs import check_level
-from concept_ppl.bridge import LanguageModel, States, extract, load_language_model, spread_sites
 from concept_ppl.outputs import require_writable
 from concept_ppl.posteriors import posterior
 from concept_ppl.reports import build_manifest, write_report
 
 from .labelled_report import labelled_report
-from .labelled_texts import LabelledTexts, read_labelled
+from .labelled_texts import read_labelled
 from .labelled_words import fit_words
-from .language import BAGS, HEADLINE, LAST_TOKEN, ChosenSites
-from .stages import Progress, Stage
-from .state_analyses import Design, StateAnalyses, analyse_states, varying_log_odds
+from .model_states import read_model_states
+from .stages import Stage
+from .state_analyses import Design, varying_log_odds
 from .state_report import REPORT_FILES
 
 
@@ -81,19 +78,17 @@ def run_labelled_study(
         words = fit_words(training, study.seed)
         frame = posterior(words.program(), words.contexts(test), progress=progress).to_frame()
     varying_log_odds(frame, "the fitted model")
-    with stage("load the language model"):
-        trained = load_language_model(study.language_model, device=study.device)
-    states = _read(trained, test, study, stage, "read its states")
-    with stage("draw random weights"):
-        untrained = load_language_model(
-            study.language_model, device=study.device, random_weights=study.seed
-        )
-    random_states = _read(untrained, test, study, stage, "read states of random weights")
-    sites = spread_sites(trained, study.n_blocks)
-    del trained, untrained
+    states = read_model_states(
+        study.language_model,
+        test.texts,
+        n_blocks=study.n_blocks,
+        seed=study.seed,
+        device=study.device,
+        stage=stage,
+    )
     design = Design(test.clusters, seed=study.seed, level=study.level)
     with stage("analyse") as progress:
-        answers = _analyse(states, random_states, sites, frame, design, progress)
+        answers = states.analyse(frame, design, progress=progress)
     manifest = build_manifest(
         command=list(command),
         arguments=asdict(study),
@@ -104,36 +99,3 @@ def run_labelled_study(
     report = labelled_report(study.language_model, answers, words, test, frame, manifest)
     with stage("write the report"):
         return write_report(report, folder, force=force)
-
-
-def _read(
-    language_model: LanguageModel,
-    test: LabelledTexts,
-    study: LabelledStudy,
-    stage: Stage,
-    name: str,
-) -> States:
-    sites = (*spread_sites(language_model, study.n_blocks), *BAGS.values())
-    with stage(name) as progress:
-        return extract(language_model, test.texts, sites=sites, progress=progress)
-
-
-def _analyse(
-    states: States,
-    random_states: States,
-    sites: tuple[str, ...],
-    frame: pd.DataFrame,
-    design: Design,
-    progress: Progress,
-) -> StateAnalyses:
-    controls = {name: states[site] for name, site in BAGS.items()}
-    controls[LAST_TOKEN] = states["embedding"]
-    return analyse_states(
-        ChosenSites(states, sites),
-        frame,
-        design,
-        headline=HEADLINE,
-        controls=controls,
-        random_states=ChosenSites(random_states, sites),
-        progress=progress,
-    )

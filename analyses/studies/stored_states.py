@@ -13,7 +13,7 @@ from concept_ppl.outputs import require_writable
 from concept_ppl.posterior_tables import read_posterior
 from concept_ppl.reports import Report, build_manifest, write_report
 
-from .language import BAGS, HEADLINE, LAST_TOKEN, ChosenSites
+from .model_states import BAGS, HEADLINE, LAST_TOKEN, ChosenSites
 from .stages import Stage
 from .state_analyses import Design, analyse_states, cluster_by_states, varying_log_odds
 from .state_report import (
