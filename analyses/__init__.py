@@ -22,6 +22,7 @@ from .layers import LayerCurve, LayerFit, layer_curve
 from .linear_maps import LinearMap, linear_map
 from .linearity_tests import Linearity, linearity
 from .model_agreement import CrossModel, cross_model
+from .model_differences import ModelDifference, model_difference
 from .model_ranking import ModelRanking, rank_models
 from .moments import Rows, stream_linear_map
 from .multiplicity import benjamini_hochberg, holm
@@ -76,6 +77,7 @@ __all__ = [
     "LayerFit",
     "LinearMap",
     "Linearity",
+    "ModelDifference",
     "ModelRanking",
     "OffsetSpan",
     "PairDesign",
@@ -119,6 +121,7 @@ __all__ = [
     "linear_map",
     "linearity",
     "make_pair_design",
+    "model_difference",
     "offset_span",
     "parameter_estimates",
     "population_fit",

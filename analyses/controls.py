@@ -21,7 +21,7 @@ from .designs import (
     cluster_codes,
 )
 from .figures import forest_plot
-from .held_out import backward_share, squared_errors
+from .held_out import backward_share, share_difference, squared_errors
 from .intervals import SquaredErrors, difference, explained_share
 from .latex import latex_table
 from .results import Estimate, Row, result_frame
@@ -226,25 +226,17 @@ def beside_controls(
             ControlFit(
                 name,
                 explained_share(part, design, level),
-                _gain(part, model, design, level),
+                share_difference(model, part, design, level),
             )
             for name, part in parts.items()
         ),
         best,
         explained_share(chosen, design, level),
-        _gain(chosen, model, design, level),
+        share_difference(model, chosen, design, level),
         difference(best_errors - joint_errors, spread, design, level),
         target,
         layer,
     )
-
-
-def _gain(rival: SquaredErrors, model: SquaredErrors, design: Design, level: float) -> Estimate:
-    """R² of the model minus that of a rival, with what rows do to both through training."""
-    gain = (rival.sse - model.sse).sum(axis=1)
-    training = (rival.sse_training - model.sse_training).sum(axis=1)
-    spread, spread_training = model.sst.sum(axis=1), model.sst_training.sum(axis=1)
-    return difference(gain, spread, design, level, (training, spread_training))
 
 
 def choose_best(fits: Mapping[str, CrossFit]) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import linalg
 
-from .designs import FloatArray
-from .intervals import SquaredErrors, explained_share
+from .designs import Design, FloatArray
+from .intervals import SquaredErrors, difference, explained_share
 from .results import Estimate
 from .ridge import CrossFit, DecomposedStates, cross_fit
 from .training_influence import baseline_influence, training_influence
@@ -46,3 +46,16 @@ def squared_errors(states: DecomposedStates, Y: FloatArray, fit: CrossFit) -> Sq
         training_influence(states, Y, fit, -2.0 * weights * residuals),
         baseline_influence(states, Y, fit, -2.0 * weights * deviations),
     )
+
+
+def share_difference(
+    first: SquaredErrors, second: SquaredErrors, design: Design, level: float
+) -> Estimate:
+    """R² of one map minus that of another on the same rows, with what rows do to both by training.
+
+    The spread is that of the first; both are about the means of the same training folds.
+    """
+    gain = (second.sse - first.sse).sum(axis=1)
+    training = (second.sse_training - first.sse_training).sum(axis=1)
+    spread, spread_training = first.sst.sum(axis=1), first.sst_training.sum(axis=1)
+    return difference(gain, spread, design, level, (training, spread_training))

@@ -182,7 +182,40 @@ def difference(
     pull = None
     if training is not None:
         pull = design.cluster_sums(training[0] - value * training[1]) / totals.sum()
-    error, df = standard_error(influence, pull), degrees_of_freedom(influence)
+    return _no_difference(value, influence, pull, design, level)
+
+
+def squared_correlation_difference(
+    first: tuple[FloatArray, FloatArray, FloatArray],
+    second: tuple[FloatArray, FloatArray, FloatArray],
+    design: Design,
+    level: float,
+) -> Estimate:
+    """Mean signed ρ² of one set of maps minus that of another; p-value of no difference, two-sided.
+
+    Parameters
+    ----------
+    first, second
+        Correlations (q,) and their influences (q, n_clusters), as test rows and through training,
+        of the same rows.
+    design, level
+        As above.
+    """
+    values, tests, pulls = [], [], []
+    for rho, test, training in (first, second):
+        slopes = 2.0 * np.abs(rho) / len(rho)
+        values.append(float(np.mean([signed_square(r) for r in rho])))
+        tests.append(slopes @ test)
+        pulls.append(slopes @ training)
+    return _no_difference(
+        values[0] - values[1], tests[0] - tests[1], pulls[0] - pulls[1], design, level
+    )
+
+
+def _no_difference(
+    value: float, test: FloatArray, training: FloatArray | None, design: Design, level: float
+) -> Estimate:
+    error, df = standard_error(test, training), degrees_of_freedom(test)
     p_value = 2.0 * float(stats.t.sf(abs(_studentised(value, error)), df))
     return _estimate(value, error, df, design, level, scale=float, slope=1.0, p_value=p_value)
 

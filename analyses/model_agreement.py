@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from concept_ppl.errors import InputError
 
 from .bootstrap import replicates
-from .designs import Design, FloatArray, IntArray, check_level, check_states
+from .designs import Design, FloatArray, IntArray, check_level
 from .figures import forest_plot
 from .held_out import squared_errors
 from .hypotheses import HypothesisTest, bootstrap_test
@@ -28,7 +28,7 @@ from .intervals import (
 )
 from .latex import latex_table
 from .results import Estimate, Row, result_frame
-from .ridge import DecomposedStates, States, as_decomposed, cross_fit, decompose
+from .ridge import States, as_decomposed, cross_fit, on_same_design
 from .shared_directions import mean_correlation, shared_directions
 
 FEWEST_PERMUTATIONS = 999
@@ -177,7 +177,7 @@ def cross_model(
     if n_permutations < FEWEST_PERMUTATIONS:
         raise InputError(f"n_permutations is {n_permutations}; give {FEWEST_PERMUTATIONS} or more.")
     first = as_decomposed(F1, weights, clusters, n_folds, seed)
-    second = _on_same_design(F2, first.design)
+    second = on_same_design(F2, first.design)
     design = first.design
     widest = min(first.F.shape[1], second.F.shape[1])
     if not 1 <= n_directions <= widest:
@@ -203,19 +203,6 @@ def cross_model(
     return CrossModel(
         forward, backward, directions, mean, scores.ranks, matched, test, names, layer
     )
-
-
-def _on_same_design(F: States, design: Design) -> DecomposedStates:
-    if isinstance(F, DecomposedStates):
-        if not F.design.same_as(design):
-            raise InputError("F2 was decomposed with other weights, clusters or folds than F1.")
-        return F
-    states = check_states(F, "F2")
-    if len(states) != design.n:
-        raise InputError(f"F2 has {len(states)} rows, F1 has {design.n}; give the same contexts.")
-    if not np.any(np.ptp(states, axis=0) > 0):
-        raise InputError("F2 does not vary: every row is the same state.")
-    return decompose(states, design)
 
 
 def _matching(

@@ -163,6 +163,24 @@ def as_decomposed(
     return F
 
 
+def on_same_design(F: States, design: Design, name: str = "F2") -> DecomposedStates:
+    """Decompose a second model's states on the design of the first, unless the caller has."""
+    if isinstance(F, DecomposedStates):
+        if not F.design.same_as(design):
+            raise InputError(
+                f"{name} was decomposed with other weights, clusters or folds than F1."
+            )
+        return F
+    states = check_states(F, name)
+    if len(states) != design.n:
+        raise InputError(
+            f"{name} has {len(states)} rows, F1 has {design.n}; give the same contexts."
+        )
+    if not np.any(np.ptp(states, axis=0) > 0):
+        raise InputError(f"{name} does not vary: every row is the same state.")
+    return decompose(states, design)
+
+
 def decompose(F: FloatArray, design: Design) -> DecomposedStates:
     """Spectra of all training sets that nested tuning over the design's folds needs."""
     F = F - np.average(F, axis=0, weights=design.weights)

@@ -24,6 +24,7 @@ from .pair_analyses import PairAnswers, Settings, analyse_pairs
 from .pair_comparison import compare_models
 from .pair_hygiene import examine_pairs
 from .pair_states import ModelWords, read_model
+from .side_by_side import check_language_models, names_on_page, provenance_of
 from .stages import Stage
 from .state_report import REPORT_FILES
 
@@ -77,23 +78,22 @@ def run_counterfactual_study(
         language models are looked at before any work.
     """
     check_level(study.level)
-    names = study.language_models
-    if not 1 <= len(names) <= 2 or len(set(names)) < len(names):
-        raise InputError(f"Give one language model, or two different ones, not {len(names)}.")
+    check_language_models(study.language_models)
     if study.n_flips < FEWEST_FLIPS:
         raise InputError(f"n_flips is {study.n_flips}; give {FEWEST_FLIPS} or more.")
     require_writable(folder, force=force, known_by=REPORT_FILES)
     lists = read_pairs(study.pairs)
     models = [
         read_model(
-            name,
+            source,
             lists.words,
+            name=name,
             n_blocks=study.n_blocks,
             seed=study.seed,
             device=study.device,
             stage=stage,
         )
-        for name in names
+        for name, source in names_on_page(study.language_models).items()
     ]
     lists, models = readable(lists, models)
     hygiene = examine_pairs(lists, models[0].tokens, study.level)
@@ -117,9 +117,7 @@ def run_counterfactual_study(
         arguments=asdict(study),
         seeds={"splits": study.seed, "flips": study.seed, "random weights": study.seed},
         inputs={"pairs": Path(study.pairs)},
-        language_model=models[0].provenance
-        if len(models) == 1
-        else {model.name: model.provenance for model in models},
+        language_model=provenance_of(models),
     )
     with stage("write the report"):
         report = counterfactual_report(models, answers, hygiene, comparison, manifest)

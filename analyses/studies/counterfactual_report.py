@@ -1,7 +1,6 @@
 """The report of a counterfactual study: what was asked, what came out, beside every control."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -30,6 +29,7 @@ from .pair_analyses import (
 from .pair_comparison import ModelComparison
 from .pair_hygiene import PairHygiene
 from .pair_states import ModelWords
+from .side_by_side import agreement_table, results_of, sections_of
 from .state_report import OPENINGS
 
 QUESTION = (
@@ -49,16 +49,13 @@ def counterfactual_report(
     first = answers[models[0].name]
     sections = [] if comparison is None else [_comparison_section(comparison)]
     frames = [] if comparison is None else [comparison.tidy()]
-    for number, model in enumerate(models):
+    for number, model in enumerate(models, 1):
         own = answers[model.name]
-        several = len(models) > 1
-        sections += [
-            _of_model(section, model.name if several else "", number)
-            for section in _model_sections(model, own)
-        ]
-        table = own.tidy()
-        if several:
-            table = table.assign(analysis=f"{model.name}: " + table["analysis"])
+        shown_sections, table = _model_sections(model, own), own.tidy()
+        if len(models) > 1:
+            shown_sections = sections_of(shown_sections, model.name, number)
+            table = results_of(table, model.name)
+        sections += shown_sections
         frames.append(table)
     return Report(
         title=f"Counterfactual study: {names}",
@@ -81,14 +78,6 @@ def _model_sections(model: ModelWords, own: PairAnswers) -> list[Section]:
         identity_section(own),
         tokens_section(model, own),
     ]
-
-
-def _of_model(section: Section, name: str, number: int) -> Section:
-    """Name a section after its model where there are two, and its figures, which name files."""
-    if not name:
-        return section
-    figures = [replace(figure, name=f"{figure.name}-{number + 1}") for figure in section.figures]
-    return replace(section, heading=f"{section.heading}: {name}", figures=figures)
 
 
 def _verdict(answers: Mapping[str, PairAnswers]) -> Verdict:
@@ -179,11 +168,10 @@ def _comparison_section(comparison: ModelComparison) -> Section:
     )
     table = Table(
         f"{first} minus {second}, concept by concept",
-        concepts[["concept", "estimate", "ci_low", "ci_high", "ci_level", "p_value"]],
+        concepts[["concept", "estimate", "ci_low", "ci_high", "p_value"]],
         headings={"estimate": "difference in cosine"},
         note="Paired: the same words, the same splits. p adjusted by Holm over the concepts.",
     )
-    maps = agreement.tidy()[["quantity", "term", "estimate", "ci_low", "ci_high", "ci_level"]]
     return Section(
         "Two models side by side",
         f"On the same pairs and splits the mean cosine of {first} differs from that of {second} by "
@@ -193,7 +181,7 @@ def _comparison_section(comparison: ModelComparison) -> Section:
         f"principal components of both, held out by sets of linked words: R²({second}|{first}) is "
         f"{written(agreement.forward)} and R²({first}|{second}) {written(agreement.backward)}; "
         f"their shared directions have a mean squared correlation of {written(agreement.mean)}.",
-        tables=[table, Table("The affine map between them", maps)],
+        tables=[table, agreement_table("The affine map between their states", agreement)],
     )
 
 

@@ -23,8 +23,10 @@ from concept_ppl.simulation import simulate
 
 from .language_report import language_report
 from .model_states import read_model_states
+from .side_by_side import check_language_models, names_on_page, provenance_of
 from .stages import Stage
 from .state_analyses import Design
+from .state_comparison import compare_states
 from .state_report import REPORT_FILES
 
 WORLDS = {"fixed": "word_languages", "switching": "switching_languages"}
@@ -39,24 +41,24 @@ class LanguageStudy:
     world : str
         ``fixed``: one language a context. ``switching``: it may change at every word, and the state
         is read at a closing comma.
-    language_model : str
-        As :func:`concept_ppl.bridge.load_language_model` takes it.
+    language_models : tuple of str
+        One or two, as :func:`concept_ppl.bridge.load_language_model` takes them.
     languages : tuple of str
         Codes of wordfreq.
     n_contexts, top : int
         Contexts, and words per language in the vocabulary.
     n_blocks : int
-        How many blocks of the model to read, evenly spaced.
+        How many blocks of each model to read, evenly spaced.
     seed : int
         Of contexts, folds, shuffles and random weights.
     level : float
         Of the intervals.
     device : str
-        Where the language model runs.
+        Where the language models run.
     """
 
     world: str = "switching"
-    language_model: str = "smollm2"
+    language_models: tuple[str, ...] = ("smollm2",)
     languages: tuple[str, ...] = ("en", "fr", "de", "es", "it")
     n_contexts: int = 3000
     top: int = 3000
@@ -79,34 +81,45 @@ def run_language_study(
     Raises
     ------
     InputError, ModelError, LanguageModelError
-        If an argument, the world, the language model or the folder is not usable; all but the
-        language model are looked at before any work.
+        If an argument, the world, a language model or the folder is not usable; all but the
+        language models are looked at before any work.
     """
+    check_language_models(study.language_models)
     if study.world not in WORLDS:
         raise InputError(f"world '{study.world}' is unknown; choose {' or '.join(WORLDS)}.")
     check_level(study.level)
     require_writable(folder, force=force, known_by=REPORT_FILES)
     contexts, table = _world(study, stage)
-    states = read_model_states(
-        study.language_model,
-        list(contexts["text"]),
-        n_blocks=study.n_blocks,
-        seed=study.seed,
-        device=study.device,
-        stage=stage,
-    )
+    models = [
+        read_model_states(
+            source,
+            list(contexts["text"]),
+            name=name,
+            n_blocks=study.n_blocks,
+            seed=study.seed,
+            device=study.device,
+            stage=stage,
+        )
+        for name, source in names_on_page(study.language_models).items()
+    ]
     design = Design(_clusters(contexts), seed=study.seed, level=study.level)
     values = {"language": _final(contexts["language"])}
-    with stage("analyse") as progress:
-        answers = states.analyse(table, design, values=values, progress=progress)
+    answers = {}
+    for model in models:
+        with stage(f"analyse {model.name}") as progress:
+            answers[model.name] = model.analyse(table, design, values=values, progress=progress)
+    comparison = None
+    if len(models) == 2:
+        with stage("compare the two models") as progress:
+            comparison = compare_states((models[0], models[1]), table, design, progress)
     manifest = build_manifest(
         command=list(command),
         arguments=asdict(study),
         seeds={"contexts": study.seed, "folds": study.seed, "random weights": study.seed},
         inputs={},
-        language_model=states.provenance,
+        language_model=provenance_of(models),
     )
-    report = language_report(study.world, study.language_model, answers, contexts, table, manifest)
+    report = language_report(study.world, answers, comparison, contexts, table, manifest)
     with stage("write the report"):
         return write_report(report, folder, force=force)
 

@@ -8,12 +8,19 @@ import pandas as pd
 from concept_ppl.posterior_tables import concept_columns, value_of
 from concept_ppl.reports import Report, Section, Table
 
+from .comparison_report import joint_key_figures, joint_sections, joint_verdict
+from .side_by_side import results_of
 from .state_analyses import StateAnalyses
+from .state_comparison import StateComparison
 from .state_report import analysis_sections, key_figures, methods_section, verdict
 
 QUESTION = (
     "Is the state from which {model} predicts the next word an invertible affine function of the "
     "log-posterior of the language, and was it learned?"
+)
+QUESTION_OF_TWO = (
+    "Are the states from which {model} predict the next word invertible affine functions of the "
+    "log-posterior of the language, were they learned, and which tells more?"
 )
 WORLD_TEXT = {
     "fixed": (
@@ -34,22 +41,45 @@ N_EXAMPLES = 8
 
 def language_report(
     world: str,
-    model: str,
-    answers: StateAnalyses,
+    answers: Mapping[str, StateAnalyses],
+    comparison: StateComparison | None,
     contexts: pd.DataFrame,
     posterior: pd.DataFrame,
     manifest: Mapping[str, Any],
 ) -> Report:
-    """Compose the report; see :class:`concept_ppl.reports.Report`."""
+    """Compose the report on one model, or on two side by side.
+
+    Parameters
+    ----------
+    world
+        Key of `WORLD_TEXT`.
+    answers
+        The analyses of each model by its name.
+    comparison
+        Of the two; None where there is one.
+    contexts, posterior, manifest
+        What the world drew, its exact posterior, and how it came about.
+    """
+    model = " and ".join(answers)
+    first = next(iter(answers.values()))
+    if comparison is None:
+        question, answer, strip = QUESTION, verdict(first), key_figures(first)
+        sections, results = analysis_sections(first), first.tidy()
+    else:
+        question, answer = QUESTION_OF_TWO, joint_verdict(answers, comparison)
+        strip = joint_key_figures(comparison)
+        sections = joint_sections(answers, comparison)
+        own = [results_of(one.tidy(), name) for name, one in answers.items()]
+        results = pd.concat([comparison.tidy(), *own], ignore_index=True)
     return Report(
         title=f"Language study, {world} world: {model}",
-        question=QUESTION.format(model=model),
-        verdict=verdict(answers),
-        key_figures=key_figures(answers),
-        sections=[*analysis_sections(answers), _data_section(world, contexts, posterior)],
-        results=answers.tidy(),
+        question=question.format(model=model),
+        verdict=answer,
+        key_figures=strip,
+        sections=[*sections, _data_section(world, contexts, posterior)],
+        results=results,
         manifest=manifest,
-        methods=methods_section(answers),
+        methods=methods_section(first),
     )
 
 

@@ -41,12 +41,15 @@ class ModelStates:
 
     Attributes
     ----------
+    name : str
+        What the page calls it.
     trained, untrained : States
         Of the model, and of the same architecture with random weights; bags of tokens among them.
     sites : tuple of str
         Those of the layer curve, in the order in which the model computes them.
     """
 
+    name: str
     trained: States
     untrained: States
     sites: tuple[str, ...]
@@ -80,16 +83,25 @@ class ModelStates:
 
 
 def read_model_states(
-    name: str, texts: Sequence[str], *, n_blocks: int, seed: int, device: str, stage: Stage
+    source: str,
+    texts: Sequence[str],
+    *,
+    name: str = "",
+    n_blocks: int,
+    seed: int,
+    device: str,
+    stage: Stage,
 ) -> ModelStates:
     """Read the states of each text's last token, with the model's weights and with random ones.
 
     Parameters
     ----------
-    name
+    source
         As :func:`concept_ppl.bridge.load_language_model` takes it.
     texts
         The contexts.
+    name
+        What the page calls the model; as its source by default.
     n_blocks
         How many blocks to read, evenly spaced.
     seed, device
@@ -97,15 +109,16 @@ def read_model_states(
     stage
         Shows how far the work is.
     """
-    with stage("load the language model"):
-        trained = load_language_model(name, device=device)
+    name = name or source
+    with stage(f"load {name}"):
+        trained = load_language_model(source, device=device)
     sites = spread_sites(trained, n_blocks)
-    states = _read(trained, texts, sites, stage, "read its states")
+    states = _read(trained, texts, sites, stage, f"read states of {name}")
     del trained
     with stage("draw random weights"):
-        untrained = load_language_model(name, device=device, random_weights=seed)
-    random_states = _read(untrained, texts, sites, stage, "read states of random weights")
-    return ModelStates(states, random_states, sites)
+        untrained = load_language_model(source, device=device, random_weights=seed)
+    random_states = _read(untrained, texts, sites, stage, "read states with random weights")
+    return ModelStates(name, states, random_states, sites)
 
 
 def _read(

@@ -29,7 +29,7 @@ class ModelWords:
     Attributes
     ----------
     name
-        What the user called it.
+        What the page calls it.
     sites
         Sites of the layer curve, in the order in which the model computes them.
     trained, untrained
@@ -77,9 +77,10 @@ class ModelWords:
 
 
 def read_model(
-    name: str,
+    source: str,
     words: tuple[str, ...],
     *,
+    name: str,
     n_blocks: int,
     seed: int,
     device: str,
@@ -89,10 +90,12 @@ def read_model(
 
     Parameters
     ----------
-    name
+    source
         As `load_language_model` takes it.
     words
         Distinct words.
+    name
+        What the page calls the model.
     n_blocks
         How many blocks to read, evenly spaced.
     seed, device
@@ -101,13 +104,13 @@ def read_model(
         Shows how far the work is.
     """
     with stage(f"load {name}"):
-        model = load_language_model(name, device=device)
+        model = load_language_model(source, device=device)
     sites = spread_sites(model, n_blocks)
     trained = _read(model, words, sites, stage, f"read words with {name}")
     unembedding, causal = _unembedding(model, trained, len(words))
     del model
     with stage("draw random weights"):
-        random = load_language_model(name, device=device, random_weights=seed)
+        random = load_language_model(source, device=device, random_weights=seed)
     untrained = _read(random, words, sites, stage, "read words with random weights")
     tokens: list[tuple[int, ...]] = [()] * len(words)
     for row, own in zip(trained.kept, trained.token_ids, strict=True):

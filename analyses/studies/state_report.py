@@ -27,28 +27,33 @@ from .claim_sections import (
 from .state_analyses import LOG_ODDS, MAP_ONE_HOT, RANDOM_WEIGHTS, StateAnalyses
 
 OPENINGS: dict[Tone, str] = {"supported": "Yes", "not supported": "No", "undecided": "Undecided"}
+LEARNED = (
+    "“Learned” is said only of what goes beyond the controls: a relation that a sum of input "
+    "embeddings or an untrained network shows as well is linear, but not learned."
+)
 REPORT_FILES = ("index.html", "manifest.json")
 """What every report folder holds."""
 
 
-def verdict(answers: StateAnalyses) -> Verdict:
-    """Answer in one sentence: affine and invertible, and more than what needs no learning."""
+def verdict(answers: StateAnalyses, subject: str = "") -> Verdict:
+    """Answer in one sentence: affine and invertible, and more than what needs no learning.
+
+    The sentence names its subject, where a page speaks of several.
+    """
     affine, measured = _affine(answers)
+    about = f", for {subject}" if subject else ""
     if answers.controls is None:
         tone: Tone = "undecided" if affine == "supported" else affine
         opening = "Close to one" if affine == "supported" else OPENINGS[affine]
         remark = "No control was given, so nothing here tells learned from linear."
-        return Verdict(f"{opening}: {measured}.", tone, remark)
+        return Verdict(f"{opening}{about}: {measured}.", tone, remark)
     difference, increment = answers.controls.difference, answers.controls.increment
-    learned, compared = _learned(difference, _best_names(answers))
-    tone = _both(affine, learned)
-    sentence = f"{OPENINGS[tone]}: {measured}; {compared} ({written(difference)} in R²)."
-    remark = (
-        f"Added to the best control, the states raise R² by {written(increment)}. “Learned” is "
-        f"said only of what goes beyond the controls: a relation that a sum of input embeddings or "
-        f"an untrained network shows as well is linear, but not learned."
-    )
-    return Verdict(sentence, tone, remark)
+    learned, compared = _learned(difference, best_names(answers))
+    tone = weaker(affine, learned)
+    sentence = f"{OPENINGS[tone]}{about}: {measured}; {compared} ({written(difference)} in R²)."
+    states = f"the states{' of ' + subject if subject else ''}"
+    remark = f"Added to the best control, {states} raise R² by {written(increment)}."
+    return Verdict(sentence, tone, remark if subject else f"{remark} {LEARNED}")
 
 
 def _affine(answers: StateAnalyses) -> tuple[Tone, str]:
@@ -75,13 +80,15 @@ def _learned(difference: Estimate, best: str) -> tuple[Tone, str]:
     return "undecided", f"it cannot be told apart from its best control, {best}"
 
 
-def _both(affine: Tone, learned: Tone) -> Tone:
-    if "not supported" in {affine, learned}:
+def weaker(one: Tone, other: Tone) -> Tone:
+    """Support for two claims together: no more than for either."""
+    if "not supported" in {one, other}:
         return "not supported"
-    return "supported" if affine == learned == "supported" else "undecided"
+    return "supported" if one == other == "supported" else "undecided"
 
 
-def _best_names(answers: StateAnalyses) -> str:
+def best_names(answers: StateAnalyses) -> str:
+    """Name the control or controls that the folds chose as the best."""
     assert answers.controls is not None
     return " or ".join(dict.fromkeys(answers.controls.best))
 
@@ -90,18 +97,23 @@ def key_figures(answers: StateAnalyses) -> list[KeyFigure]:
     """Return the strip of numbers below the verdict."""
     fit, correlations = answers.fits[LOG_ODDS], answers.correlations[LOG_ODDS]
     strip = [
-        _key("Smallest ρ²", correlations.smallest, "1 would mean invertible"),
-        _key("R² of the log-odds", fit.backward, f"decoded from {answers.headline}, held out"),
+        key_figure("Smallest ρ²", correlations.smallest, "1 would mean invertible"),
+        key_figure(
+            "R² of the log-odds", fit.backward, f"decoded from {answers.headline}, held out"
+        ),
     ]
     if answers.controls is not None:
         strip += [
-            _key("Model − best control", answers.controls.difference, _best_names(answers)),
-            _key("Added to that control", answers.controls.increment, "R² of both minus R² of it"),
+            key_figure("Model − best control", answers.controls.difference, best_names(answers)),
+            key_figure(
+                "Added to that control", answers.controls.increment, "R² of both minus R² of it"
+            ),
         ]
     return strip
 
 
-def _key(label: str, value: Estimate, note: str) -> KeyFigure:
+def key_figure(label: str, value: Estimate, note: str) -> KeyFigure:
+    """Show an estimate in the strip."""
     return KeyFigure(label, value.estimate, value.ci_low, value.ci_high, note)
 
 
@@ -127,7 +139,7 @@ def controls_section(answers: StateAnalyses) -> Section:
     levels = rows[(rows["quantity"] == "r2_backward") & (rows["control"] != "best")]
     levels = levels.sort_values("estimate", ascending=False, kind="stable")
     differences = rows[(rows["control"] == "best") & (rows["quantity"] != "r2_backward")]
-    best = _best_names(answers)
+    best = best_names(answers)
     labels = {
         "": f"model, {answers.headline}",
         "r2_difference": "model − best control",

@@ -44,6 +44,12 @@ def resid(block: int) -> str:
     return f"resid.{block}"
 
 
+def block_number(site: str) -> int | None:
+    """Return L of ``resid.<L>``; None for any other site."""
+    name, _, number = site.partition(".")
+    return int(number) if name == "resid" else None
+
+
 def sites_of(n_blocks: int) -> tuple[str, ...]:
     """Name every site of a model with ``n_blocks`` blocks."""
     blocks = tuple(resid(block) for block in range(1, n_blocks + 1))

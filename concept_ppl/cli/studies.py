@@ -17,26 +17,31 @@ def language(
     world: Annotated[
         str, typer.Option(help="fixed: one language a context; switching: it changes.")
     ] = "switching",
-    language_model: Annotated[
-        str, typer.Option("--model", help="smollm2, gemma3-270m, a hub id, a folder, a .gguf file.")
-    ] = "smollm2",
+    language_models: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            help="smollm2, gemma3-270m, a hub id, a folder, a .gguf file; give two for both side "
+            "by side.",
+        ),
+    ] = ["smollm2"],  # noqa: B006
     languages: Annotated[
         str, typer.Option(help="Two or more codes of wordfreq.")
     ] = "en,fr,de,es,it",
     n: Annotated[int, typer.Option("-n", min=50, help="Number of contexts.")] = 3000,
     top: Annotated[int, typer.Option(min=1, help="Words per language in the vocabulary.")] = 3000,
-    blocks: Annotated[int, typer.Option(min=1, help="Blocks of the model to read.")] = 6,
+    blocks: Annotated[int, typer.Option(min=1, help="Blocks of each model to read.")] = 6,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
 ) -> None:
-    """Ask whether a language model knows the language it reads, against exact posteriors."""
+    """Ask whether language models know the language they read, against exact posteriors."""
     from concept_ppl.analyses.studies.language import LanguageStudy, run_language_study
 
     study = LanguageStudy(
         world=world,
-        language_model=language_model,
+        language_models=tuple(language_models),
         languages=tuple(code.strip() for code in languages.split(",")),
         n_contexts=n,
         top=top,

@@ -58,6 +58,8 @@ def layer_curve(
     quantities: Mapping[str, str],
     model: str = "",
     reference: str = "random weights",
+    labels: tuple[str, str] | None = None,
+    axis: str = "layer",
     name: str = "layer_curve",
     caption: str = "",
     description: str = "",
@@ -72,6 +74,10 @@ def layer_curve(
         Which quantities to draw, from the top, and the title of each panel.
     model, reference
         The ``control`` of the model's rows, drawn solid, and of the rows drawn muted beside it.
+    labels
+        What the legend calls the two; "trained model" and the reference by default.
+    axis
+        What the layers are numbered by.
 
     Raises
     ------
@@ -80,13 +86,13 @@ def layer_curve(
     """
     rows = _rows(results, ("quantity", "layer", "control", "estimate", "ci_low", "ci_high"))
     rows = rows[rows["quantity"].isin(list(quantities)) & rows["control"].isin([model, reference])]
-    sites = list(dict.fromkeys(rows.loc[rows["control"] == model, "layer"]))
+    sites = list(dict.fromkeys(rows.sort_values("control", key=lambda c: c != model)["layer"]))
     places = dict(zip(sites, site_positions(sites), strict=True))
     with report_style():
         canvas = new_canvas(0.6 + 2.1 * len(quantities))
         panels = canvas.subplots(len(quantities), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (quantity, title) in zip(panels, quantities.items(), strict=True):
-            shown = rows[(rows["quantity"] == quantity) & rows["layer"].isin(sites)]
+            shown = rows[rows["quantity"] == quantity]
             ours = shown[shown["control"] == model]
             if ours.empty:
                 raise InputError(f"layer_curve: no row of quantity {quantity!r} for the model.")
@@ -97,10 +103,11 @@ def layer_curve(
             axes.set_title(title)
             unit_axis(axes, shown)
             horizontal_grid(axes)
-        label_sites(panels[-1], places)
+        label_sites(panels[-1], places, axis)
         if (rows["control"] == reference).any():
             handles = [legend_handle(is_model=m, line=True) for m in (True, False)]
-            canvas.legend(handles, ["trained model", reference], loc="outside upper right", ncols=2)
+            words = labels or ("trained model", reference)
+            canvas.legend(handles, list(words), loc="outside upper right", ncols=2)
     caption = caption or f"{', '.join(quantities.values())} by layer. Bands: intervals."
     return Figure(name, caption, canvas, _behind(rows), description, themed=True)
 

@@ -159,7 +159,7 @@ def site_positions(layers: Sequence[str]) -> list[float]:
     return [outside[label] if label in outside else float(label) for label in labels]
 
 
-def label_sites(axes: Axes, places: Mapping[str, float]) -> None:
+def label_sites(axes: Axes, places: Mapping[str, float], axis: str = "layer") -> None:
     """Label the layers, where there are many only round numbers; the first and last always."""
     ordered = sorted(places, key=places.__getitem__)
     names = {layer: site_label(layer) for layer in ordered}
@@ -178,7 +178,7 @@ def label_sites(axes: Axes, places: Mapping[str, float]) -> None:
             kept.append(layer)
     kept += ordered[1:][-1:]
     axes.set_xticks([places[layer] for layer in kept], [names[layer] for layer in kept])
-    axes.set_xlabel("layer")
+    axes.set_xlabel(axis)
 
 
 def legend_handle(*, is_model: bool, line: bool) -> Line2D:

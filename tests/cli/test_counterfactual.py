@@ -149,7 +149,7 @@ def test_a_table_of_the_same_pairs_and_the_same_seed_give_the_same_bytes(world, 
     [
         ("'{one}' absent", "does not exist"),
         ("'{one}'", "one or two language models"),
-        ("'{one}' '{one}' '{pairs}'", "two different"),
+        ("'{one}' '{one}' '{pairs}'", "named twice"),
         ("'{one}' '{two}' '{one}' '{pairs}'", "one or two language models"),
         ("'{one}' '{pairs}' --level 1.5", "level"),
         ("'{one}' nothing", "holds no .txt file"),

@@ -1,12 +1,15 @@
-"""``study language`` on a tiny model: both worlds, the same numbers as the chain of commands."""
+"""``study language`` on tiny models: both worlds, the same numbers as the chain of commands."""
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from .command_line import succeeds, tree
-from .conftest import WORLD
+from concept_ppl import load_model
+
+from .command_line import refused, succeeds, tree
+from .conftest import WORLD, save_language_model
 
 STUDY = "--languages en,fr --top 12 -n 120 --blocks 2 --seed 3"
 KEY = ["analysis", "quantity", "term", "layer", "control"]
@@ -105,3 +108,70 @@ def test_the_study_runs_on_the_real_model(here):
     layers = set(results.loc[results["analysis"] == "layer_curve", "layer"])
     assert layers == {"resid.30", "final_norm"}
     assert (results["n"] == 60).all()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, language_model):
+    """The folder of a report on two models, which know the same words by other numbers."""
+    folder = tmp_path_factory.mktemp("pair")
+    words = load_model("switching_languages", languages=("en", "fr"), top=12).labels["x"]
+    save_language_model(folder / "other", words[::-1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        models = f"--model '{language_model}' --model other"
+        assert succeeds(f"study language {models} {STUDY} -o both") == "both/index.html\n"
+    return folder
+
+
+def test_two_models_stand_side_by_side_with_their_own_numbers(pair, language_model, here):
+    both = pd.read_csv(pair / "both" / "results.csv")
+    succeeds(f"study language --model '{language_model}' {STUDY} -o alone")
+    alone = pd.read_csv(here / "alone" / "results.csv")
+    own = both[both["analysis"].str.startswith("tiny: ")]
+    own = own.assign(analysis=own["analysis"].str.removeprefix("tiny: "))
+    pd.testing.assert_frame_equal(own.reset_index(drop=True), alone)
+    others = both[both["analysis"].str.startswith("other: ")]
+    assert len(others) == len(own)
+    assert not np.allclose(others["estimate"], own["estimate"])
+
+
+def test_the_difference_is_that_of_their_headlines(pair):
+    both = pd.read_csv(pair / "both" / "results.csv")
+    rows = both[both["analysis"] == "model_difference"].set_index(["quantity", "term"])["estimate"]
+    headline = {
+        name: both.loc[
+            (both["analysis"] == f"{name}: goodness_of_fit")
+            & (both["quantity"] == "r2_backward")
+            & (both["term"] == "log_odds")
+            & both["control"].isna(),
+            "estimate",
+        ].item()
+        for name in ("tiny", "other")
+    }
+    difference = headline["tiny"] - headline["other"]
+    assert rows["r2_difference", "tiny: log_odds"] == pytest.approx(difference)
+    assert {"cross_model", "decoded_cross_model"} <= set(both["analysis"])
+
+
+def test_the_page_of_two_names_both_and_draws_each_figure_of_each(pair):
+    report = pair / "both"
+    page = (report / "index.html").read_text()
+    assert "Two models side by side" in page
+    assert "No, for other: " in page
+    drawings = {path.stem for path in (report / "figures").iterdir()}
+    assert {"two_models", "two_depths", "layer_curve-1", "layer_curve-2"} <= drawings
+    manifest = json.loads((report / "manifest.json").read_text())
+    assert "other" in manifest["language_model"]
+    assert len(manifest["arguments"]["language_models"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ("--model other --model other", "other is named twice"),
+        ("--model a --model b --model c", "one language model or two, not 3"),
+    ],
+)
+def test_models_that_cannot_be_compared_are_refused_before_any_work(here, models, message):
+    assert message in refused(f"study language {models} {STUDY} -o both")
+    assert not (here / "both").exists()

@@ -44,6 +44,28 @@ def test_bands_and_curves_of_the_layers_are_the_intervals_and_estimates():
                 assert heights.max() == pytest.approx(high)
 
 
+def test_two_models_are_drawn_at_their_own_layers_under_their_own_names():
+    results = sample_results()
+    halves = results["layer"].isin(["resid.1", *LAYERS[::2]])
+    other = results[halves & (results["control"] == "")].assign(control="other")
+    ours = results[~halves & (results["control"] == "")]
+    figure = layer_curve(
+        pd.concat([ours, other]),
+        quantities={"mean": "Mean"},
+        reference="other",
+        labels=("one", "other"),
+        axis="depth",
+    ).drawing
+    axes = figure.axes[0]
+    theirs, own = axes.lines
+    places = dict(zip(LAYERS, site_positions(LAYERS), strict=True))
+    for line, rows in ((own, ours), (theirs, other)):
+        expected = [places[layer] for layer in rows.loc[rows["quantity"] == "mean", "layer"]]
+        assert sorted(line.get_xdata()) == sorted(expected)
+    assert axes.get_xlabel() == "depth"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "other"]
+
+
 def test_a_layer_is_drawn_at_its_number_in_whatever_order_the_rows_come():
     results = sample_results().sample(frac=1, random_state=1)
     line = layer_curve(results, quantities={"mean": "Mean"}).drawing.axes[0].lines[-1]

@@ -1,0 +1,204 @@
+"""What a report says of two models' states of the same contexts: verdict, strip and section."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from concept_ppl.analyses import Estimate
+from concept_ppl.bridge.sites import block_number
+from concept_ppl.reports import (
+    Figure,
+    KeyFigure,
+    Section,
+    Table,
+    Verdict,
+    control_forest,
+    layer_curve,
+    p_value,
+)
+
+from .claim_sections import written
+from .side_by_side import agreement_table, sections_of
+from .state_analyses import LOG_ODDS, StateAnalyses
+from .state_comparison import StateComparison
+from .state_report import LEARNED, analysis_sections, best_names, key_figure, verdict, weaker
+
+Answers = Mapping[str, StateAnalyses]
+"""The analyses of each model by its name."""
+
+
+def joint_verdict(answers: Answers, comparison: StateComparison) -> Verdict:
+    """Answer for each model, then say which tells more."""
+    first, second = (verdict(own, name) for name, own in answers.items())
+    return Verdict(
+        f"{first.sentence} {second.sentence}",
+        weaker(first.tone, second.tone),
+        f"{compared(comparison)}\n\n{first.remark} {second.remark} {LEARNED}",
+    )
+
+
+def compared(comparison: StateComparison) -> str:
+    """Say which model tells more of the log-odds, or that it cannot be told."""
+    difference = comparison.difference
+    first, second = difference.models
+    relation = "cannot be told apart from"
+    if difference.r2.ci_low > 0:
+        relation = "tells more than"
+    elif difference.r2.ci_high < 0:
+        relation = "tells less than"
+    return (
+        f"On the same contexts and folds, {first} {relation} {second}: R² of the log-odds "
+        f"differs by {written(difference.r2)} ({_tested(difference.r2)}), the smallest squared "
+        f"canonical correlation by {written(difference.smallest)} ({_tested(difference.smallest)})."
+    )
+
+
+def _tested(value: Estimate) -> str:
+    return p_value(value.p_value, symbol=True)
+
+
+def joint_key_figures(comparison: StateComparison) -> list[KeyFigure]:
+    """Return the strip: both R², and the paired differences."""
+    difference = comparison.difference
+    first, second = difference.models
+    note = f"{first} − {second}, paired"
+    return [
+        key_figure(f"R², {first}", difference.shares[0], "of the log-odds, held out"),
+        key_figure(f"R², {second}", difference.shares[1], "of the log-odds, held out"),
+        key_figure("Difference in R²", difference.r2, note),
+        key_figure("In smallest ρ²", difference.smallest, note),
+    ]
+
+
+def joint_sections(answers: Answers, comparison: StateComparison) -> list[Section]:
+    """Return the comparison, then each model's own sections under its name."""
+    own = [
+        section
+        for number, (name, one) in enumerate(answers.items(), 1)
+        for section in sections_of(analysis_sections(one), name, number)
+    ]
+    return [comparison_section(answers, comparison), *own]
+
+
+def comparison_section(answers: Answers, comparison: StateComparison) -> Section:
+    """Return which model tells more, along which contrasts and depth, and what they share."""
+    difference = comparison.difference
+    first, second = difference.models
+    said = comparison.decoded
+    text = (
+        f"{compared(comparison)} Added to {second}, {first} raises R² by "
+        f"{written(difference.increments[0])}; added to {first}, {second} raises it by "
+        f"{written(difference.increments[1])}: what each knows that the other does not. Each model "
+        f"has its own tokens and its own best control, so more does not yet mean more learned; the "
+        f"figure shows both.\n\n"
+        f"Are the models one affine image of each other? Of their whole states, leading principal "
+        f"components, held out: R²({second}|{first}) is {written(comparison.states.forward)} and "
+        f"R²({first}|{second}) {written(comparison.states.backward)}. Of the log-odds alone, as "
+        f"decoded from held-out states of each, right or wrong: {written(said.forward)} and "
+        f"{written(said.backward)}, with a mean squared canonical correlation of "
+        f"{written(said.mean)}. Two models that both held the log-posterior would agree on it, "
+        f"whatever else they hold."
+    )
+    return Section(
+        "Two models side by side",
+        text,
+        [_forest(answers, comparison), _depth(answers)],
+        [
+            _contrast_table(comparison),
+            agreement_table("The affine map between their states", comparison.states),
+            agreement_table("The same between the log-odds decoded from them", said),
+        ],
+    )
+
+
+def _forest(answers: Answers, comparison: StateComparison) -> Figure:
+    difference = comparison.difference
+    first, second = difference.models
+    levels = []
+    for name, share in zip(difference.models, difference.shares, strict=True):
+        controls = answers[name].controls
+        assert controls is not None
+        best = f"{name}: {best_names(answers[name])}"
+        levels += [_drawn(name, "", share), _drawn(best, "", controls.best_share)]
+    rows = [
+        _drawn("", f"R², {first} − {second}", difference.r2),
+        _drawn("", f"smallest ρ², {first} − {second}", difference.smallest),
+        _drawn("", f"mean ρ², {first} − {second}", difference.mean),
+        _drawn("", f"{first} added to {second}", difference.increments[0]),
+        _drawn("", f"{second} added to {first}", difference.increments[1]),
+    ]
+    return control_forest(
+        pd.DataFrame(levels),
+        pd.DataFrame(rows),
+        model=first,
+        labels={first: first},
+        levels_title="Held-out R² of the log-odds",
+        differences_title="Differences, paired, and increments in R²",
+        name="two_models",
+        caption=f"Both models, the best control of each, then paired differences, all at "
+        f"{difference.layer}. Bars: {100 * difference.r2.ci_level:g}% intervals.",
+    )
+
+
+def _drawn(control: str, quantity: str, value: Estimate) -> dict[str, object]:
+    return {
+        "control": control,
+        "quantity": quantity,
+        "estimate": value.estimate,
+        "ci_low": value.ci_low,
+        "ci_high": value.ci_high,
+        "p_value": value.p_value,
+    }
+
+
+def _depth(answers: Answers) -> Figure:
+    """Both models along their depth, in per cent of their blocks: they may not have as many."""
+    first, second = answers
+    frames = [
+        _by_depth(own.curve.tidy()).assign(control="" if name == first else second)
+        for name, own in answers.items()
+    ]
+    level = answers[first].fits[LOG_ODDS].backward.ci_level
+    return layer_curve(
+        pd.concat(frames, ignore_index=True),
+        quantities={
+            "rho2_smallest": "Smallest ρ² (held out)",
+            "r2_backward": "R² of the log-odds (held out)",
+        },
+        reference=second,
+        labels=(first, second),
+        axis="depth, % of the blocks",
+        name="two_depths",
+        caption=f"Both models along their depth. Bands: {100 * level:g}% intervals, each for its "
+        f"layer alone.",
+    )
+
+
+def _by_depth(rows: pd.DataFrame) -> pd.DataFrame:
+    """Name blocks by their share of the model's blocks, in per cent."""
+    blocks = {site: block_number(site) for site in rows["layer"].unique()}
+    last = max(number for number in blocks.values() if number is not None)
+    depth = {
+        site: site if number is None else f"{np.round(100 * number / last):.0f}"
+        for site, number in blocks.items()
+    }
+    return rows.assign(layer=rows["layer"].map(depth))
+
+
+def _contrast_table(comparison: StateComparison) -> Table:
+    difference = comparison.difference
+    rows = difference.tidy()
+    contrasts = dict(difference.per_contrast)
+    rows = rows[rows["term"].isin([_term(comparison, name) for name in contrasts])]
+    frame = rows.assign(contrast=list(contrasts))
+    return Table(
+        f"{difference.models[0]} minus {difference.models[1]}, contrast by contrast",
+        frame[["contrast", "estimate", "ci_low", "ci_high", "p_value"]],
+        headings={"estimate": "difference in R²"},
+        note="Paired: the same contexts, the same folds. p adjusted by Holm over the contrasts.",
+    )
+
+
+def _term(comparison: StateComparison, contrast: str) -> str:
+    return f"{comparison.difference.models[0]}: {comparison.difference.target}:{contrast}"
