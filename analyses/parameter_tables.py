@@ -120,7 +120,8 @@ def parameter_estimates(
     standard_errors
         (…) of each parameter of a point, NaN or absent where there is none. Intervals of rows of
         probabilities are then normal on the scale of their log-odds, so that they stay inside
-        (0, 1); those of a posterior are its quantiles.
+        (0, 1); those of a posterior lie between order statistics of its draws, which hold the truth
+        as often as they say with few draws too.
     n
         Number of contexts.
     level
@@ -173,7 +174,9 @@ def _point(point: FloatArray, error: FloatArray | None, level: float) -> dict[st
 
 def _posterior(values: FloatArray, level: float) -> dict[str, FloatArray]:
     flat = values.reshape(-1, *values.shape[2:])
-    low, high = np.quantile(flat, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    # Between order statistics i and j of n draws lies the truth with probability (j − i) / (n + 1).
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(flat, ends, axis=0, method="weibull")
     return {
         "estimate": flat.mean(axis=0),
         "std_error": flat.std(axis=0, ddof=1),

@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 from validity_page import TABLE, by_quantity, with_rates, write_page
 from validity_truths import fold_maps, true_r2, true_squared_correlations
 from validity_verdicts import WORLDS, Planted, is_right, plant
-from validity_worlds import Array, Cell, D, Sample, draw, grid
+from validity_worlds import Array, Cell, D, Q, Sample, draw, grid
 
 from concept_ppl.analyses import (
     Estimate,
@@ -38,6 +38,7 @@ from concept_ppl.analyses import (
     goodness_of_fit,
     invertibility,
     linear_map,
+    model_difference,
     rank_tests,
 )
 from concept_ppl.analyses.canonical import decoded_directions
@@ -192,6 +193,24 @@ def ask_controls(case: Case) -> Found:
     return {"compare_controls difference: covers": covers(answer.controls[0].difference, gap)}
 
 
+def ask_models(case: Case) -> Found:
+    """The differences to a second model, which holds as many coordinates as there are contrasts."""
+    F = case.F[:, :Q]
+    other = decompose(F, case.states.design)
+    answer = model_difference(case.states, other, case.Z)
+    kept = [*range(Q), *range(D, D + Q)]
+    covariance = case.sample.truth.covariance[np.ix_(kept, kept)]
+    maps = fold_maps(F, case.Z, other, cross_fit(other, case.Z))
+    less = true_r2(maps, covariance[:Q, :Q], covariance[Q:, Q:], covariance[:Q, Q:])
+    fit = cross_fit(other, case.Z, whiten=True)
+    gaps = case.directions - true_squared_correlations(F, case.Z, other, fit, covariance)
+    return {
+        "model_difference R²: covers": covers(answer.r2, case.backward - less),
+        "model_difference smallest ρ²: covers": covers(answer.smallest, gaps[-1]),
+        "model_difference mean ρ²: covers": covers(answer.mean, float(gaps.mean())),
+    }
+
+
 CHECKS: Mapping[str, Callable[[Case], Found]] = {
     "linear_map": ask_linear_map,
     "goodness": ask_goodness,
@@ -202,6 +221,7 @@ CHECKS: Mapping[str, Callable[[Case], Found]] = {
     "equivalence": ask_equivalence,
     "linearity": ask_linearity,
     "controls": ask_controls,
+    "models": ask_models,
 }
 
 
