@@ -129,7 +129,8 @@ def sample_chains(
         if current is None:
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(chain,)))
             where = _start(coordinates, rng, start)
-            sampler = Sampler(where, warmup, target_acceptance, max_tree_depth, rng)
+            own_seed = int(rng.integers(2**63))
+            sampler = Sampler(where, warmup, target_acceptance, max_tree_depth, own_seed)
             current = {"sampler": sampler, "record": _empty_record(likelihood)}
         running = current
         while running["sampler"].iteration < warmup + draws:
@@ -158,7 +159,6 @@ def _empty_record(likelihood: Likelihood) -> Record:
 def _iterate(coordinates: Coordinates, current: dict[str, Any], warmup: int) -> None:
     sampler: Sampler = current["sampler"]
     record: Record = current["record"]
-    step_size = sampler.step_size
     transition = sampler.step(coordinates.density)
     log_evidence = coordinates.log_evidence(sampler.position, sampler.log_density)
     record["history"].append(log_evidence / coordinates.likelihood.weighted_tokens)
@@ -169,7 +169,7 @@ def _iterate(coordinates: Coordinates, current: dict[str, Any], warmup: int) -> 
         record["draws"][name].append(np.array(value))
     for name in STATISTICS:
         record["stats"][name].append(
-            step_size if name == "step_size" else getattr(transition, name)
+            sampler.step_size if name == "step_size" else getattr(transition, name)
         )
 
 

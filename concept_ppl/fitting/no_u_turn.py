@@ -1,72 +1,40 @@
-"""The No-U-Turn Sampler on one vector of coordinates, and how it adapts while it warms up.
+"""Pyro's No-U-Turn Sampler on one vector of coordinates, an iteration at a time, whole when stored.
 
-Multinomial sampling along trajectories that double until they turn, with the generalised criterion
-and its checks across subtrees; a diagonal metric estimated in windows of doubling length; the step
-size by dual averaging. Sources: Hoffman and Gelman (2014), https://jmlr.org/papers/v15/hoffman14a.html;
-Betancourt (2017), https://arxiv.org/abs/1701.02434.
+Pyro runs chains from start to end; here a chain can be stopped between two iterations, pickled, and
+go on to the draws that it would have made. Source: Hoffman and Gelman (2014),
+https://jmlr.org/papers/v15/hoffman14a.html, as ``pyro.infer.NUTS`` has it.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from pyro.infer import NUTS
+from torch import Tensor
 
 Array = NDArray[np.float64]
 Density = Callable[[Array], tuple[float, Array]]
 """From coordinates to the log density and its gradient."""
-DIVERGENT = 1000.0
-"""Energy error, in nats, beyond which a trajectory has left the typical set."""
-
-
-@dataclass(frozen=True)
-class State:
-    """A point in phase space, with the density and its gradient there."""
-
-    position: Array
-    momentum: Array
-    log_density: float
-    gradient: Array
-
-
-@dataclass(frozen=True)
-class Tree:
-    """A stretch of trajectory.
-
-    Attributes
-    ----------
-    first, last : State
-        Its ends, in the direction of time.
-    chosen : State
-        A draw from its states, by their weights.
-    log_weight : float
-        log Σ exp(H_0 − H) over its states.
-    momentum : array
-        Σ momentum.
-    accepted, n_steps : float, int
-        Σ min(1, exp(H_0 − H)), and its number of steps.
-    diverging, turning : bool
-    """
-
-    first: State
-    last: State
-    chosen: State
-    log_weight: float
-    momentum: Array
-    accepted: float
-    n_steps: int
-    diverging: bool
-    turning: bool
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the trajectory goes no further."""
-        return self.diverging or self.turning
+SITE = "coordinates"
 
 
 @dataclass(frozen=True)
 class Transition:
-    """What one iteration did."""
+    """What one iteration did.
+
+    Attributes
+    ----------
+    energy : float
+        Of the point and the momentum from which it started.
+    acceptance_rate : float
+        Mean over its trajectory.
+    n_steps, tree_depth : int
+        Leapfrog steps, and how often the trajectory doubled.
+    diverging : bool
+    """
 
     energy: float
     acceptance_rate: float
@@ -75,194 +43,144 @@ class Transition:
     diverging: bool
 
 
-@dataclass
-class StepSize:
-    """Dual averaging of the log step size towards a target acceptance rate."""
+class _Kernel(NUTS):  # type: ignore[misc]
+    """Pyro's kernel, which keeps what it says of an iteration to itself."""
 
-    target: float
-    log_step: float
-    average: float = 0.0
-    error: float = 0.0
-    count: int = 0
-    centre: float = field(init=False)
+    def _sample_r(self, name: str) -> Any:
+        unscaled: dict[Any, Tensor]
+        r, unscaled = super()._sample_r(name)
+        if self._potential_energy_last is not None:
+            kinetic = self._kinetic_energy(unscaled)
+            self.energy = float(kinetic + self._potential_energy_last)
+        return r, unscaled
 
-    def __post_init__(self) -> None:
-        self.centre = np.log(10.0) + self.log_step
+    @property
+    def log_density(self) -> float:
+        return -float(self._potential_energy_last)
 
-    def update(self, acceptance_rate: float) -> None:
-        """Learn from one iteration."""
-        self.count += 1
-        share = 1 / (self.count + 10)
-        self.error = (1 - share) * self.error + share * (self.target - acceptance_rate)
-        self.log_step = self.centre - np.sqrt(self.count) / 0.05 * self.error
-        weight = self.count**-0.75
-        self.average = weight * self.log_step + (1 - weight) * self.average
+    @property
+    def n_diverging(self) -> int:
+        return len(self._divergences)
+
+    def sum_of_acceptance(self, warmup: int) -> float:
+        """Sum over the iterations since the warm-up began or, after it, ended."""
+        n = self._t if self._t <= warmup else self._t - warmup
+        return float(self._mean_accept_prob * n)
 
 
 @dataclass
 class Sampler:
     """One chain: where it is, what it has adapted, and its own random numbers.
 
-    Everything but the density is in here, so that a chain that was stored goes on as it would have.
+    Everything but the density is in here.
+
+    Attributes
+    ----------
+    position : float64 array, shape (n_free,)
+        Where it starts, later where it is.
+    warmup, target, max_tree_depth
+        Iterations that adapt; the acceptance rate that they aim for; most doublings.
+    seed : int
+        Of its random numbers.
+    iteration : int
+        How many are done.
+    log_density : float
+        At the position, nats.
     """
 
     position: Array
     warmup: int
     target: float
     max_tree_depth: int
-    rng: np.random.Generator
-    inverse_mass: Array = field(init=False)
-    step_size: float = field(init=False, default=1.0)
+    seed: int
     iteration: int = field(init=False, default=0)
-    seen: list[Array] = field(init=False, default_factory=list)
-    adapted: StepSize | None = field(init=False, default=None)
     log_density: float = field(init=False, default=np.nan)
-    gradient: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        self.inverse_mass = np.ones_like(self.position)
-        self.gradient = np.zeros_like(self.position)
-        self.window_ends = adaptation_windows(self.warmup)
+        self.kernel = _Kernel(
+            potential_fn=_unset,
+            target_accept_prob=self.target,
+            max_tree_depth=self.max_tree_depth,
+        )
+        self.random_state = torch.Generator().manual_seed(self.seed).get_state()
+
+    @property
+    def step_size(self) -> float:
+        """Length of a leapfrog step."""
+        return float(self.kernel.step_size)
+
+    @property
+    def inverse_mass(self) -> Array:
+        """(n_free,) diagonal of the inverse metric."""
+        (diagonal,) = self.kernel.inverse_mass_matrix.values()
+        inverse_mass: Array = diagonal.detach().numpy().astype(np.float64)
+        return inverse_mass
 
     def step(self, density: Density) -> Transition:
         """Take one iteration, and adapt while warming up."""
-        if self.iteration == 0:
-            self.log_density, self.gradient = density(self.position)
-            self._restart_step_size(density)
-        transition = self._transition(density)
-        if self.iteration < self.warmup:
-            self._adapt(density, transition)
+        potential = _Potential(density)
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self.random_state)
+            self.kernel.potential_fn = potential
+            where = {SITE: torch.from_numpy(self.position)}
+            if self.iteration == 0:
+                self.kernel.initial_params = where
+                self.kernel.setup(self.warmup)
+                potential.n_calls = 0
+            transition = self._transition(where, potential)
+            self.kernel.potential_fn = _unset
+            self.random_state = torch.get_rng_state()
+        self.log_density = self.kernel.log_density
         self.iteration += 1
         return transition
 
-    def _draw_momentum(self) -> Array:
-        normal: Array = self.rng.standard_normal(len(self.position)) / np.sqrt(self.inverse_mass)
-        return normal
-
-    def _energy(self, state: State) -> float:
-        kinetic = 0.5 * float(state.momentum @ (self.inverse_mass * state.momentum))
-        energy = kinetic - state.log_density
-        return energy if np.isfinite(energy) else np.inf
-
-    def _leapfrog(self, density: Density, state: State, step: float) -> State:
-        momentum = state.momentum + 0.5 * step * state.gradient
-        position = state.position + step * self.inverse_mass * momentum
-        log_density, gradient = density(position)
-        return State(position, momentum + 0.5 * step * gradient, log_density, gradient)
-
-    def _transition(self, density: Density) -> Transition:
-        start = State(self.position, self._draw_momentum(), self.log_density, self.gradient)
-        initial = self._energy(start)
-        tree = Tree(start, start, start, 0.0, start.momentum, 0.0, 0, False, False)
-        depth = 0
-        while depth < self.max_tree_depth and not tree.has_ended:
-            forward = self.rng.random() < 0.5
-            end = tree.last if forward else tree.first
-            step = self.step_size if forward else -self.step_size
-            other = self._build(density, end, depth, step, initial)
-            depth += 1
-            tree = self._joined(tree, other, forward, progressive=True)
-        chosen = tree.chosen
-        self.position, self.log_density = chosen.position, chosen.log_density
-        self.gradient = chosen.gradient
-        rate = tree.accepted / max(tree.n_steps, 1)
-        return Transition(self._energy(chosen), rate, tree.n_steps, depth, tree.diverging)
-
-    def _build(self, density: Density, end: State, depth: int, step: float, initial: float) -> Tree:
-        """Go on for 2^depth steps from an end of the trajectory, or until it has to stop."""
-        if depth == 0:
-            state = self._leapfrog(density, end, step)
-            gain = initial - self._energy(state)
-            return Tree(
-                state,
-                state,
-                state,
-                gain,
-                state.momentum,
-                float(np.exp(min(gain, 0.0))),
-                1,
-                gain < -DIVERGENT,
-                False,
-            )
-        near = self._build(density, end, depth - 1, step, initial)
-        if near.has_ended:
-            return near
-        forward = step > 0
-        far = self._build(density, near.last if forward else near.first, depth - 1, step, initial)
-        return self._joined(near, far, forward, progressive=False)
-
-    def _joined(self, old: Tree, new: Tree, forward: bool, *, progressive: bool) -> Tree:
-        """Put two stretches together; the new one's states are not chosen if it had to stop."""
-        left, right = (old, new) if forward else (new, old)
-        together = float(np.logaddexp(old.log_weight, new.log_weight))
-        chance = new.log_weight - (old.log_weight if progressive else together)
-        takes_new = not new.has_ended and np.log(self.rng.random()) < chance
-        momentum = old.momentum + new.momentum
-        turning = new.turning or (
-            not new.has_ended
-            and (
-                self._turns(left.first, right.last, momentum)
-                or self._turns(left.first, right.first, left.momentum + right.first.momentum)
-                or self._turns(left.last, right.last, right.momentum + left.last.momentum)
-            )
-        )
-        return Tree(
-            left.first,
-            right.last,
-            new.chosen if takes_new else old.chosen,
-            together,
-            momentum,
-            old.accepted + new.accepted,
-            old.n_steps + new.n_steps,
-            old.diverging or new.diverging,
-            turning,
+    def _transition(self, where: dict[str, Tensor], potential: "_Potential") -> Transition:
+        diverged = self.kernel.n_diverging
+        accepted = self.kernel.sum_of_acceptance(self.warmup)
+        before = accepted if self.iteration != self.warmup else 0.0
+        self.position = self.kernel.sample(where)[SITE].detach().numpy().copy()
+        n_steps = potential.n_calls
+        # A difference of running sums, so that rounding may carry it past its ends.
+        rate = min(max(self.kernel.sum_of_acceptance(self.warmup) - before, 0.0), 1.0)
+        return Transition(
+            self.kernel.energy,
+            rate,
+            n_steps,
+            int(np.ceil(np.log2(n_steps + 1))),
+            self.kernel.n_diverging > diverged,
         )
 
-    def _turns(self, first: State, last: State, momentum: Array) -> bool:
-        velocity = self.inverse_mass * momentum
-        return bool(velocity @ first.momentum <= 0 or velocity @ last.momentum <= 0)
 
-    def _adapt(self, density: Density, transition: Transition) -> None:
-        assert self.adapted is not None
-        self.adapted.update(transition.acceptance_rate)
-        self.step_size = float(np.exp(self.adapted.log_step))
-        start, *ends = self.window_ends
-        if start <= self.iteration < ends[-1]:
-            self.seen.append(self.position)
-        if self.iteration + 1 in ends and len(self.seen) > 1:
-            n = len(self.seen)
-            variance = np.var(self.seen, axis=0, ddof=1)
-            self.inverse_mass = (n * variance + 5e-3) / (n + 5)
-            self.seen = []
-            self._restart_step_size(density)
-        if self.iteration + 1 == self.warmup and self.adapted.count:
-            self.step_size = float(np.exp(self.adapted.average))
-
-    def _restart_step_size(self, density: Density) -> None:
-        """Double or halve the step until its acceptance passes .8, and average anew from there."""
-        state = State(self.position, self._draw_momentum(), self.log_density, self.gradient)
-        initial, direction = self._energy(state), 0
-        for _ in range(50):
-            gain = initial - self._energy(self._leapfrog(density, state, self.step_size))
-            wanted = 1 if gain > np.log(0.8) else -1
-            if direction not in {0, wanted}:
-                break
-            direction = wanted
-            self.step_size *= 2.0**direction
-        self.adapted = StepSize(self.target, float(np.log(self.step_size)))
+def _unset(_: dict[str, Tensor]) -> Tensor:
+    """Stand for the density of a sampler that is stored: that is the caller's to give."""
+    raise RuntimeError("a sampler takes its density with each step")
 
 
-def adaptation_windows(warmup: int) -> list[int]:
-    """Return where the windows of the metric start, and where each of them ends."""
-    first, last, width = (75, 50, 25) if warmup >= 150 else (warmup * 15 // 100, warmup // 10, 25)
-    end = warmup - last
-    if warmup < 150:
-        return [first, max(end, first)]
-    ends, start = [], first
-    while start < end:
-        stop = start + width
-        if stop + 2 * width > end:
-            stop = end
-        ends.append(stop)
-        start, width = stop, 2 * width
-    return [first, *ends]
+class _Potential:
+    """The negative log density as Pyro takes it, with its own slope, counting how often."""
+
+    def __init__(self, density: Density) -> None:
+        self.density = density
+        self.n_calls = 0
+
+    def __call__(self, point: dict[str, Tensor]) -> Tensor:
+        self.n_calls += 1
+        log_density, slope = self.density(point[SITE].detach().numpy())
+        energy: Tensor = _WithSlope.apply(  # type: ignore[no-untyped-call]
+            point[SITE], -log_density, torch.from_numpy(-slope)
+        )
+        return energy
+
+
+class _WithSlope(torch.autograd.Function):
+    """A number whose slope is already known."""
+
+    @staticmethod
+    def forward(ctx: Any, point: Tensor, value: float, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return point.new_tensor(value)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return outer * slope, None, None

@@ -1,8 +1,13 @@
+"""Chains reach the posterior, can be stopped anywhere, and say what they did."""
+
+import pickle
+
 import numpy as np
 import pytest
+import torch
 
 from concept_ppl import fit, simulate
-from concept_ppl.fitting.no_u_turn import Sampler, adaptation_windows
+from concept_ppl.fitting.no_u_turn import Sampler
 
 from .programs import exchangeable, mixture
 
@@ -19,13 +24,10 @@ def gaussian(covariance, mean):
     return density
 
 
-def sampled(density, n_free, warmup=300, draws=4000, seed=0, **changed):
-    sampler = Sampler(np.zeros(n_free), warmup, 0.8, 10, np.random.default_rng(seed))
+def sampled(density, n_free, warmup=300, draws=4000, seed=0):
+    sampler = Sampler(np.zeros(n_free), warmup, 0.8, 10, seed)
     found = []
     for iteration in range(warmup + draws):
-        if iteration == warmup:
-            for name, value in changed.items():
-                setattr(sampler, name, value)
         sampler.step(density)
         if iteration >= warmup:
             found.append(sampler.position)
@@ -56,18 +58,63 @@ def test_the_same_seed_gives_the_same_draws():
     assert not np.array_equal(one, sampled(density, 2, draws=20, seed=4))
 
 
-def test_windows_of_the_metric_double_and_fill_the_warm_up():
-    assert adaptation_windows(1000) == [75, 100, 150, 250, 450, 950]
-    assert adaptation_windows(100) == [15, 90]
-    assert adaptation_windows(0) == [0, 0]
+def test_a_chain_that_was_stored_makes_the_draws_that_it_would_have_made():
+    density = gaussian(CORRELATED, np.zeros(2))
+    for stop in (7, 60):  # while it adapts, and after
+        sampler = Sampler(np.zeros(2), 40, 0.8, 10, 5)
+        for _ in range(stop):
+            sampler.step(density)
+        stored = pickle.dumps(sampler)
+        torch.rand(3)  # nobody else's random numbers matter
+        whole = [sampler.step(density) for _ in range(60)]
+        resumed = pickle.loads(stored)
+        assert [resumed.step(density) for _ in range(60)] == whole
+        np.testing.assert_array_equal(resumed.position, sampler.position)
+        np.testing.assert_array_equal(resumed.inverse_mass, sampler.inverse_mass)
 
 
-def test_a_step_that_is_far_too_long_is_called_divergent():
-    narrow = gaussian(np.diag([1e-8, 1.0]), np.zeros(2))
-    sampler = Sampler(np.array([0.0, 1.0]), 0, 0.8, 5, np.random.default_rng(0))
-    sampler.step(narrow)
-    sampler.step_size = 10.0
-    assert any(sampler.step(narrow).diverging for _ in range(5))
+def test_sampling_leaves_the_random_numbers_of_others_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(2)
+    torch.manual_seed(0)
+    Sampler(np.zeros(2), 10, 0.8, 10, 1).step(gaussian(CORRELATED, np.zeros(2)))
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_what_is_said_of_an_iteration_is_what_it_did():
+    precision = np.linalg.inv(CORRELATED)
+    calls = []
+
+    def density(position):
+        calls.append(position)
+        return gaussian(CORRELATED, np.zeros(2))(position)
+
+    sampler = Sampler(np.ones(2), 100, 0.8, 10, 2)
+    rates = []
+    for iteration in range(300):
+        before, start = len(calls), sampler.position
+        told = sampler.step(density)
+        if iteration:
+            assert told.n_steps == len(calls) - before
+            assert 2 ** (told.tree_depth - 1) <= told.n_steps < 2**told.tree_depth
+            assert told.energy >= 0.5 * start @ precision @ start - 1e-12
+        assert 0 <= told.acceptance_rate <= 1 + 1e-12
+        assert sampler.log_density == pytest.approx(density(sampler.position)[0])
+        if iteration >= 100:
+            rates.append(told.acceptance_rate)
+    assert np.mean(rates) == pytest.approx(0.8, abs=0.15)
+    np.testing.assert_allclose(sampler.inverse_mass, np.diag(CORRELATED), rtol=1)
+
+
+def test_a_trajectory_that_leaves_the_typical_set_is_called_divergent():
+    def cliff(position):
+        inside = bool(np.abs(position).max() < 1)
+        return (0.0 if inside else -1e6), np.zeros_like(position)
+
+    sampler = Sampler(np.zeros(2), 0, 0.8, 8, 0)
+    told = [sampler.step(cliff) for _ in range(20)]
+    assert any(one.diverging for one in told)
+    assert np.abs(sampler.position).max() < 1
 
 
 def test_where_all_concepts_are_known_the_posterior_is_dirichlet():
