@@ -11,6 +11,9 @@ from .designs import FloatArray, IntArray, check_states
 from .pair_designs import PairDesign
 from .pair_weights import TrainingPairs
 
+ROUNDING = 1e-12
+"""Weights shorter than this share of the longest have no direction: their terms cancelled."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedPairs:
@@ -151,9 +154,12 @@ def training_pairs(F: FloatArray, design: PairDesign, inside: IntArray) -> Train
 
 
 def at_length_one(values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Rows (n, d) at length 1 and their lengths (n,); a row of length 0 stays as it is."""
+    """Rows (n, d) at length 1 and their lengths (n,); 0 where there is nothing but rounding."""
     lengths = np.linalg.norm(values, axis=1)
-    return values / _at_least_something(lengths)[:, None], lengths
+    is_rounding = lengths <= ROUNDING * lengths.max(initial=0.0)
+    lengths = np.where(is_rounding, 0.0, lengths)
+    unit = np.where(is_rounding[:, None], 0.0, values / _at_least_something(lengths)[:, None])
+    return unit, lengths
 
 
 def _at_least_something(lengths: FloatArray) -> FloatArray:

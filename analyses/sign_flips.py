@@ -18,6 +18,9 @@ from .pair_designs import PairDesign
 from .pair_scores import JudgedPairs
 
 NULL_QUANTILE = 0.95
+CANCELLED = 1e-6
+"""Least square of a sum of vectors, in units of the sum of their squares, that single precision
+tells from zero; random signs give about 1."""
 
 
 def flip_signs(n_components: int, n_flips: int, seed: int) -> npt.NDArray[np.float32]:
@@ -91,9 +94,9 @@ def _cosines(
 ) -> npt.NDArray[np.float32]:
     products = np.einsum("if,if->f", cross.T @ training, judged)
     squares = np.einsum("if,if->f", inner @ training, training)
-    lengths = np.sqrt(np.maximum(squares, 0.0))
-    safe = lengths > 0
-    return np.where(safe, products / np.where(safe, lengths, 1.0), np.float32(0.0))
+    safe = squares > CANCELLED * np.trace(inner)  # or the terms cancelled: no direction is left
+    lengths = np.sqrt(np.where(safe, squares, 1.0))
+    return np.where(safe, products / lengths, np.float32(0.0))
 
 
 def flipped_diagonal(flips: FlippedEntries) -> tuple[FloatArray, FloatArray, float]:

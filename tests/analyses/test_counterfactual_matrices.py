@@ -157,6 +157,30 @@ def test_a_word_without_a_difference_tells_nothing_and_breaks_nothing():
     assert matrix.mean_order.estimate == 0.5
 
 
+@pytest.mark.parametrize("estimator", ["mean difference", "whitened"])
+def test_differences_that_cancel_leave_no_direction_rather_than_one_of_rounding(estimator):
+    """In one coordinate a cosine is a sign, and integers say whether it is 1, −1 or 0."""
+    n, rng = 40, np.random.default_rng(0)
+    steps = np.where(np.arange(n) % 2, 1, -1)
+    counts = rng.integers(2, 5, size=n)
+    F = np.concatenate([counts, counts + steps, counts, counts + rng.integers(0, 2, n)])
+    i = np.arange(n)
+    first, second = np.concatenate([i, 2 * n + i]), np.concatenate([n + i, 3 * n + i])
+    design = make_pair_design(
+        first, second, np.repeat([0, 1], n), names=("cancels", "longer"), n_splits=20
+    )
+    signs, times = np.zeros(n), np.zeros(n)
+    for half in design.halves:
+        for training in (half[:n], ~half[:n]):
+            direction = np.sign(steps[training].sum())
+            signs[~training] += direction * steps[~training]
+            times[~training] += direction != 0
+    matrix = counterfactual_matrix(F[:, None], design, estimator=estimator, n_flips=999)
+    assert times.min() < 20
+    assert matrix.diagonal[0].estimate == pytest.approx((signs / times).mean(), abs=1e-12)
+    assert matrix.mean_diagonal.std_error < 0.1
+
+
 def test_bad_arguments_are_refused_in_a_sentence():
     words = planted_words(0)
     design = words.design()
