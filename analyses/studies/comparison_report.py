@@ -2,25 +2,19 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-import pandas as pd
-
 from concept_ppl.analyses import Estimate
-from concept_ppl.bridge.sites import block_number
 from concept_ppl.reports import (
     Figure,
     KeyFigure,
     Section,
     Table,
     Verdict,
-    control_forest,
-    layer_curve,
     p_value,
 )
 
 from .claim_sections import written
-from .side_by_side import agreement_table, sections_of
-from .state_analyses import LOG_ODDS, StateAnalyses
+from .side_by_side import agreement_table, sections_of, two_depths, two_models_forest
+from .state_analyses import StateAnalyses
 from .state_comparison import StateComparison
 from .state_report import LEARNED, analysis_sections, best_names, key_figure, verdict, weaker
 
@@ -119,71 +113,24 @@ def _forest(answers: Answers, comparison: StateComparison) -> Figure:
     for name, share in zip(difference.models, difference.shares, strict=True):
         controls = answers[name].controls
         assert controls is not None
-        best = f"{name}: {best_names(answers[name])}"
-        levels += [_drawn(name, "", share), _drawn(best, "", controls.best_share)]
-    rows = [
-        _drawn("", f"R², {first} − {second}", difference.r2),
-        _drawn("", f"smallest ρ², {first} − {second}", difference.smallest),
-        _drawn("", f"mean ρ², {first} − {second}", difference.mean),
-        _drawn("", f"{first} added to {second}", difference.increments[0]),
-        _drawn("", f"{second} added to {first}", difference.increments[1]),
+        levels += [(name, share), (f"{name}: {best_names(answers[name])}", controls.best_share)]
+    differences = [
+        (f"R², {first} − {second}", difference.r2),
+        (f"smallest ρ², {first} − {second}", difference.smallest),
+        (f"mean ρ², {first} − {second}", difference.mean),
+        (f"{first} added to {second}", difference.increments[0]),
+        (f"{second} added to {first}", difference.increments[1]),
     ]
-    return control_forest(
-        pd.DataFrame(levels),
-        pd.DataFrame(rows),
-        model=first,
-        labels={first: first},
-        levels_title="Held-out R² of the log-odds",
-        differences_title="Differences, paired, and increments in R²",
-        name="two_models",
-        caption=f"Both models, the best control of each, then paired differences, all at "
-        f"{difference.layer}. Bars: {100 * difference.r2.ci_level:g}% intervals.",
-    )
-
-
-def _drawn(control: str, quantity: str, value: Estimate) -> dict[str, object]:
-    return {
-        "control": control,
-        "quantity": quantity,
-        "estimate": value.estimate,
-        "ci_low": value.ci_low,
-        "ci_high": value.ci_high,
-        "p_value": value.p_value,
-    }
+    titles = ("Held-out R² of the log-odds", "Differences, paired, and increments in R²")
+    return two_models_forest(levels, differences, titles, layer=difference.layer)
 
 
 def _depth(answers: Answers) -> Figure:
-    """Both models along their depth, in per cent of their blocks: they may not have as many."""
-    first, second = answers
-    frames = [
-        _by_depth(own.curve.tidy()).assign(control="" if name == first else second)
-        for name, own in answers.items()
-    ]
-    level = answers[first].fits[LOG_ODDS].backward.ci_level
-    return layer_curve(
-        pd.concat(frames, ignore_index=True),
-        quantities={
-            "rho2_smallest": "Smallest ρ² (held out)",
-            "r2_backward": "R² of the log-odds (held out)",
-        },
-        reference=second,
-        labels=(first, second),
-        axis="depth, % of the blocks",
-        name="two_depths",
-        caption=f"Both models along their depth. Bands: {100 * level:g}% intervals, each for its "
-        f"layer alone.",
-    )
-
-
-def _by_depth(rows: pd.DataFrame) -> pd.DataFrame:
-    """Name blocks by their share of the model's blocks, in per cent."""
-    blocks = {site: block_number(site) for site in rows["layer"].unique()}
-    last = max(number for number in blocks.values() if number is not None)
-    depth = {
-        site: site if number is None else f"{np.round(100 * number / last):.0f}"
-        for site, number in blocks.items()
+    quantities = {
+        "rho2_smallest": "Smallest ρ² (held out)",
+        "r2_backward": "R² of the log-odds (held out)",
     }
-    return rows.assign(layer=rows["layer"].map(depth))
+    return two_depths({name: own.curve.tidy() for name, own in answers.items()}, quantities)
 
 
 def _contrast_table(comparison: StateComparison) -> Table:

@@ -5,35 +5,34 @@ from typing import Any
 
 import pandas as pd
 
-from concept_ppl.reports import KeyFigure, Report, Section, Table, Tone, Verdict, interval, p_value
+from concept_ppl.reports import Report, Section, Table
 
-from .claim_sections import written
 from .counterfactual_sections import (
     controls_section,
     identity_section,
     layers_section,
     matrix_section,
     published_section,
-    shown,
     tokens_section,
 )
-from .pair_analyses import (
-    BAG_OF_TOKENS,
-    HEADLINE,
-    HEADLINE_SITE,
-    MODEL,
-    RANDOM,
-    TABLE,
-    PairAnswers,
-)
+from .counterfactual_verdicts import pair_key_figures, pair_verdict
+from .pair_analyses import RANDOM, PairAnswers
 from .pair_comparison import ModelComparison
+from .pair_comparison_report import (
+    joint_pair_key_figures,
+    joint_pair_verdict,
+    pair_comparison_section,
+)
 from .pair_hygiene import PairHygiene
 from .pair_states import ModelWords
-from .side_by_side import agreement_table, results_of, sections_of
-from .state_report import OPENINGS
+from .side_by_side import results_of, sections_of
 
 QUESTION = (
     "Do the states of {models} change alike for word pairs that differ alike, and was it learned?"
+)
+QUESTION_OF_TWO = (
+    "Do the states of {models} change alike for word pairs that differ alike, was it learned, and "
+    "in which of the two more?"
 )
 
 
@@ -45,25 +44,27 @@ def counterfactual_report(
     manifest: Mapping[str, Any],
 ) -> Report:
     """Compose the report; see :class:`concept_ppl.reports.Report`."""
-    names = " and ".join(model.name for model in models)
-    first = answers[models[0].name]
-    sections = [] if comparison is None else [_comparison_section(comparison)]
-    frames = [] if comparison is None else [comparison.tidy()]
-    for number, model in enumerate(models, 1):
-        own = answers[model.name]
-        shown_sections, table = _model_sections(model, own), own.tidy()
-        if len(models) > 1:
-            shown_sections = sections_of(shown_sections, model.name, number)
-            table = results_of(table, model.name)
-        sections += shown_sections
-        frames.append(table)
+    names = " and ".join(answers)
+    first = next(iter(answers.values()))
+    if comparison is None:
+        question, verdict, strip = QUESTION, pair_verdict(first), pair_key_figures(first)
+        sections, results = _model_sections(models[0], first), first.tidy()
+    else:
+        question, verdict = QUESTION_OF_TWO, joint_pair_verdict(answers, comparison)
+        strip = joint_pair_key_figures(answers, comparison)
+        sections = [pair_comparison_section(answers, comparison)]
+        for number, model in enumerate(models, 1):
+            own = _model_sections(model, answers[model.name])
+            sections += sections_of(own, model.name, number)
+        frames = [results_of(own.tidy(), name) for name, own in answers.items()]
+        results = pd.concat([comparison.tidy(), *frames], ignore_index=True)
     return Report(
         title=f"Counterfactual study: {names}",
-        question=QUESTION.format(models=names),
-        verdict=_verdict(answers),
-        key_figures=_key_figures(first),
+        question=question.format(models=names),
+        verdict=verdict,
+        key_figures=strip,
         sections=[*sections, _pairs_section(hygiene)],
-        results=pd.concat(frames, ignore_index=True),
+        results=results,
         manifest=manifest,
         methods=_methods(first, hygiene),
     )
@@ -78,111 +79,6 @@ def _model_sections(model: ModelWords, own: PairAnswers) -> list[Section]:
         identity_section(own),
         tokens_section(model, own),
     ]
-
-
-def _verdict(answers: Mapping[str, PairAnswers]) -> Verdict:
-    name, own = next(iter(answers.items()))
-    difference = own.differences[own.best_control].mean
-    tone: Tone = "undecided"
-    relation = "cannot be told apart from"
-    if difference.ci_low > 0:
-        tone, relation = "supported", "is more than"
-    elif difference.ci_high < 0:
-        tone, relation = "not supported", "is less than"
-    best = own.matrices[own.best_control, HEADLINE].mean_diagonal
-    subject = f"{name}'s weights" if len(answers) > 1 else "weights"
-    sentence = (
-        f"{OPENINGS[tone]}: at {HEADLINE_SITE}, {subject} learned from half of the words have a "
-        f"mean cosine of {written(own.headline.mean_diagonal)} with the differences of new pairs, "
-        f"which {relation} that of the best control, {own.best_control}, {written(best)} "
-        f"(difference {written(difference)})."
-    )
-    return Verdict(sentence, tone, f"{_best_layer(own)}\n\n{_published(own)}")
-
-
-def _best_layer(own: PairAnswers) -> str:
-    table = own.layer_difference_table()
-    rival = max(
-        (TABLE, BAG_OF_TOKENS),
-        key=lambda control: own.matrices[control, HEADLINE].mean_diagonal.estimate,
-    )
-    rows = table[table["control"] == rival]
-    row = rows.sort_values("estimate").to_dict("records")[-1]
-    low, high = float(row["ci_low"]), float(row["ci_high"])
-    return (
-        f"Along the layers the largest difference from the {rival} is that of {row['layer']}: "
-        f"{interval(float(row['estimate']), low, high)}, "
-        f"{p_value(float(row['p_value']), symbol=True)} adjusted over the layers. This layer was "
-        "picked after the fact; the verdict speaks of the one that was named before."
-    )
-
-
-def _published(own: PairAnswers) -> str:
-    numbers = "; ".join(
-        f"{name} {product.mean:.3f}" for name, product in own.published.products.items()
-    )
-    return (
-        f"The product of weights and offsets as it is published, in sample, has mean diagonals of: "
-        f"{numbers}. It is near 1 whatever the states are, and says nothing."
-    )
-
-
-def _key_figures(own: PairAnswers) -> list[KeyFigure]:
-    mean = own.headline.mean_diagonal
-    difference = own.differences[own.best_control].mean
-    strip = [
-        KeyFigure("Cosine, new pairs", mean.estimate, mean.ci_low, mean.ci_high, "mean diagonal"),
-        KeyFigure(
-            "Minus best control",
-            difference.estimate,
-            difference.ci_low,
-            difference.ci_high,
-            "paired difference",
-        ),
-    ]
-    order = own.headline.mean_order
-    strip.append(
-        KeyFigure("New pairs in order", order.estimate, order.ci_low, order.ci_high, "chance is .5")
-    )
-    inverse = own.inverses.get((MODEL, HEADLINE_SITE))
-    if inverse is not None:
-        far = inverse.distance
-        strip.append(
-            KeyFigure(
-                "Distance from I",
-                far.estimate,
-                far.ci_low,
-                far.ci_high,
-                f"{len(inverse.names)} concepts of {len(own.headline.names)}",
-            )
-        )
-    return strip
-
-
-def _comparison_section(comparison: ModelComparison) -> Section:
-    difference, agreement = comparison.difference, comparison.agreement
-    first, second = difference.first, difference.second
-    rows = difference.tidy()
-    concepts = rows[rows["quantity"] == "cosine_diagonal"].assign(
-        concept=[shown(name) for name in difference.names]
-    )
-    table = Table(
-        f"{first} minus {second}, concept by concept",
-        concepts[["concept", "estimate", "ci_low", "ci_high", "p_value"]],
-        headings={"estimate": "difference in cosine"},
-        note="Paired: the same words, the same splits. p adjusted by Holm over the concepts.",
-    )
-    return Section(
-        "Two models side by side",
-        f"On the same pairs and splits the mean cosine of {first} differs from that of {second} by "
-        f"{written(difference.mean)}, and the share of new pairs in order by "
-        f"{written(difference.mean_order)}.\n\n"
-        f"How far are the states of the words one affine image of each other? Between the leading "
-        f"principal components of both, held out by sets of linked words: R²({second}|{first}) is "
-        f"{written(agreement.forward)} and R²({first}|{second}) {written(agreement.backward)}; "
-        f"their shared directions have a mean squared correlation of {written(agreement.mean)}.",
-        tables=[table, agreement_table("The affine map between their states", agreement)],
-    )
 
 
 def _pairs_section(hygiene: PairHygiene) -> Section:

@@ -1,6 +1,6 @@
 """How a study sets two models side by side: their states compared, their answers on one page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,8 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from concept_ppl.analyses.model_agreement import CrossModel, cross_model
+from concept_ppl.analyses.results import Estimate
+from concept_ppl.bridge.sites import block_number
 from concept_ppl.errors import InputError
-from concept_ppl.reports import Section, Table
+from concept_ppl.reports import Figure, Section, Table, control_forest, layer_curve
 
 MOST_COMPONENTS = 50
 """Principal components of each model that the comparison of whole states is made in."""
@@ -19,6 +21,8 @@ ROWS_PER_COMPONENT = 4
 N_DIRECTIONS = 10
 
 AGREEMENT = {"r2": "R²", "rho2": "squared canonical correlation", "rho2_mean": "their mean"}
+
+DRAWN = ("estimate", "ci_low", "ci_high", "ci_level", "p_value")
 
 
 def check_language_models(names: Sequence[str]) -> None:
@@ -114,6 +118,83 @@ def agreement_table(caption: str, found: CrossModel) -> Table:
         rows[["quantity", "of", "estimate", "ci_low", "ci_high"]],
         note="Held out. R² of the one named first, given the other.",
     )
+
+
+def two_models_forest(
+    levels: Sequence[tuple[str, Estimate]],
+    differences: Sequence[tuple[str, Estimate]],
+    titles: tuple[str, str],
+    *,
+    layer: str,
+) -> Figure:
+    """Draw both models and their best controls, the first model solid, above paired differences.
+
+    Parameters
+    ----------
+    levels, differences
+        What to call each line, and its estimate.
+    titles
+        Above each of the two parts.
+    layer
+        Where the states are read.
+    """
+    first, value = levels[0]
+    upper = pd.DataFrame([{"control": name} | _drawn(one) for name, one in levels])
+    lower = pd.DataFrame([{"quantity": name} | _drawn(one) for name, one in differences])
+    return control_forest(
+        upper,
+        lower,
+        model=first,
+        labels={first: first},
+        levels_title=titles[0],
+        differences_title=titles[1],
+        name="two_models",
+        caption=f"Both models, the best control of each, then paired differences, all at {layer}. "
+        f"Bars: {100 * value.ci_level:g}% intervals.",
+    )
+
+
+def _drawn(value: Estimate) -> dict[str, float]:
+    return {name: getattr(value, name) for name in DRAWN}
+
+
+def two_depths(curves: Mapping[str, pd.DataFrame], quantities: Mapping[str, str]) -> Figure:
+    """Draw two models along their depth, in per cent of their blocks: they may differ in number.
+
+    Parameters
+    ----------
+    curves
+        Tidy rows of each model by its name, their layers named as the bridge names sites.
+    quantities
+        Which to draw, from the top, and the title of each panel.
+    """
+    first, second = curves
+    frames = [
+        _by_depth(rows).assign(control="" if name == first else second)
+        for name, rows in curves.items()
+    ]
+    rows = pd.concat(frames, ignore_index=True)
+    return layer_curve(
+        rows,
+        quantities=quantities,
+        reference=second,
+        labels=(first, second),
+        axis="depth, % of the blocks",
+        name="two_depths",
+        caption=f"Both models along their depth. Bands: {100 * rows['ci_level'].iloc[0]:g}% "
+        f"intervals, each for its layer alone.",
+    )
+
+
+def _by_depth(rows: pd.DataFrame) -> pd.DataFrame:
+    """Name blocks by their share of the model's blocks, in per cent."""
+    blocks = {site: block_number(site) for site in rows["layer"].unique()}
+    last = max(number for number in blocks.values() if number is not None)
+    depth = {
+        site: site if number is None else f"{np.round(100 * number / last):.0f}"
+        for site, number in blocks.items()
+    }
+    return rows.assign(layer=rows["layer"].map(depth))
 
 
 def _leading(states: NDArray[np.float32]) -> NDArray[np.float64]:

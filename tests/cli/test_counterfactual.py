@@ -129,6 +129,9 @@ def test_two_models_are_compared_on_the_same_pairs(world):
     manifest = json.loads((world / "both" / "manifest.json").read_text())
     assert set(manifest["language_model"]) == {"one", "two"}
     assert (world / "both" / "figures" / "matrix-2.svg").is_file()
+    assert (world / "both" / "figures" / "two_depths.svg").is_file()
+    page = (world / "both" / "index.html").read_text()
+    assert page.count(", for one: at final_norm") == page.count(", for two: at final_norm") == 1
 
 
 def test_a_table_of_the_same_pairs_and_the_same_seed_give_the_same_bytes(world, here):
