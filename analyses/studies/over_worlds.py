@@ -5,6 +5,7 @@ drawn at random is the world and the first weights of the network; intervals are
 """
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,8 @@ from concept_ppl.analyses.exact_fit import exact
 from concept_ppl.analyses.hierarchical import FEWEST_WORLDS
 
 WORLD, SEED = "world", "seed"
+SHARE = re.compile(r"(^|\.)(r2|rho2)_|^(accuracy|agreement|control)")
+"""Quantities of cells that are at most 1."""
 SETTINGS = {"knobs", "world", "training", "seed", "recovery", "agreement", "revision"}
 
 
@@ -46,8 +49,10 @@ def pooled(
 
     Of nested resampling, that of worlds alone is the one whose intervals cover as they should (see
     :func:`~concept_ppl.analyses.hierarchical_bootstrap`, ``within=False``), and for a mean its
-    standard error is known: that of the means of the worlds. There is no interval where there are
-    fewer than five worlds; cells without a value are left out and not counted.
+    standard error is known: that of the means of the worlds. R², ρ² and accuracies, which 1 bounds,
+    have theirs on the scale of log(1 − mean), by the delta method, as R² of one sample has. There
+    is no interval where there are fewer than five worlds; cells without a value are left out and
+    not counted.
 
     Parameters
     ----------
@@ -74,6 +79,9 @@ def pooled(
         error = float(np.std(means, ddof=1)) / math.sqrt(n_top)
         reach = float(stats.t.ppf(0.5 + level / 2.0, n_top - 1)) * error
     ends = estimate - reach, estimate + reach
+    room = 1.0 - estimate
+    if SHARE.search(quantity) and room > 0.0:
+        ends = 1.0 - room * math.exp(reach / room), 1.0 - room * math.exp(-reach / room)
     return Estimate(estimate, error, *ends, level, math.nan, len(keys), n_top)
 
 

@@ -49,6 +49,22 @@ def test_cells_without_a_value_are_not_counted():
     assert math.isnan(pooled(frame(n_worlds=3), "value", 0.95).ci_low)
 
 
+def test_an_interval_of_shares_never_passes_one_and_is_the_plain_one_far_from_it():
+    rng = np.random.default_rng(0)
+    near = frame(n_seeds=1).assign(value=1 - 0.004 * rng.exponential(size=6) ** 2)
+    names = ["trained.rho2_smallest", "agreement.forward", "control.best", "held_out.r2_backward"]
+    plain = pooled(near, "value", 0.95)
+    assert plain.ci_high > 1
+    for name in names:
+        share = pooled(near.rename(columns={"value": name}), name, 0.95)
+        assert share.estimate == plain.estimate
+        assert share.ci_low < plain.ci_low
+        assert share.estimate < share.ci_high < 1
+    far = frame(n_seeds=1).assign(value=0.5 + 0.001 * rng.normal(size=6))
+    share = pooled(far.rename(columns={"value": names[0]}), names[0], 0.95)
+    np.testing.assert_allclose(share.ci_low, pooled(far, "value", 0.95).ci_low, atol=1e-5)
+
+
 def test_rows_are_tidy_and_name_their_group():
     cells = pd.concat([frame(), frame(seed=1).assign(knob=2.0)])
     rows = pooled_rows(cells, ["value", "absent"], ["knob"], 0.9, study="theory")
