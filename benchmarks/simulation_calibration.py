@@ -218,9 +218,9 @@ def write(lines):
         f"All numbers together: {overall:.3f}, and {by_reported:.3f} for the intervals that "
         f"`parameter_estimates` reports. The rank test is χ² over {BINS} bins; the band is "
         "two-sided and simultaneous. Ranks cover where the truth lies between those order "
-        "statistics of the ranked draws that hold it in 95% exactly if the draws are right. Reported intervals are "
-        "the same of all draws, which depend on each other, so that they are worth fewer. The two "
-        "rows of `emission` have three numbers each, of which two are free.",
+        "statistics of the ranked draws that hold it in 95% exactly if the draws are right. "
+        "Reported intervals are the same of all draws, which depend on each other, so that they "
+        "are worth fewer. The two rows of `emission` have three numbers each, two of them free.",
         "",
         "Chains start at draws from the prior. Started uniformly within 2 of zero in unconstrained "
         "coordinates instead, 24 of 500 chains stayed where the names of the two classes are "

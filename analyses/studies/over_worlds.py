@@ -21,6 +21,8 @@ from concept_ppl.analyses.hierarchical import FEWEST_WORLDS
 WORLD, SEED = "world", "seed"
 SHARE = re.compile(r"(^|\.)(r2|rho2)_|^(accuracy|agreement|control)")
 """Quantities of cells that are at most 1."""
+LOSS = re.compile(r"^((untrained\.)?kl|kl\.share|gap\..*)$")
+"""Quantities of cells that are at least 0."""
 SETTINGS = {"knobs", "world", "training", "seed", "recovery", "agreement", "revision"}
 
 
@@ -50,7 +52,8 @@ def pooled(
     Of nested resampling, that of worlds alone is the one whose intervals cover as they should (see
     :func:`~concept_ppl.analyses.hierarchical_bootstrap`, ``within=False``), and for a mean its
     standard error is known: that of the means of the worlds. R², ρ² and accuracies, which 1 bounds,
-    have theirs on the scale of log(1 − mean), by the delta method, as R² of one sample has. There
+    have theirs on the scale of log(1 − mean), by the delta method, as R² of one sample has; KL and
+    the shares that approximation leaves, which are not below 0, on that of log(mean). There
     is no interval where there are fewer than five worlds; cells without a value are left out and
     not counted.
 
@@ -82,6 +85,8 @@ def pooled(
     room = 1.0 - estimate
     if SHARE.search(quantity) and room > 0.0:
         ends = 1.0 - room * math.exp(reach / room), 1.0 - room * math.exp(-reach / room)
+    elif LOSS.search(quantity) and estimate > 0.0:
+        ends = estimate * math.exp(-reach / estimate), estimate * math.exp(reach / estimate)
     return Estimate(estimate, error, *ends, level, math.nan, len(keys), n_top)
 
 
