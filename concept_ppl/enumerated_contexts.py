@@ -14,9 +14,10 @@ from torch import Tensor
 
 from concept_ppl.contexts import Contexts
 from concept_ppl.errors import InputError
+from concept_ppl.graph_assembly import Model
 from concept_ppl.posteriors import Posterior, posterior
 from concept_ppl.queries import predictive
-from concept_ppl.tracing import Model, compile_model
+from concept_ppl.tracing import compile_model
 
 MOST_CONTEXTS = 2**20
 """More contexts than this are refused before any of them is made."""

@@ -22,7 +22,7 @@ import torch
 
 import concept_ppl.models
 from concept_ppl.errors import ConceptPPLError, ModelError
-from concept_ppl.tracing import Model
+from concept_ppl.graph_assembly import Model
 
 
 def zoo() -> dict[str, str]:

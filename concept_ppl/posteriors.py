@@ -17,10 +17,11 @@ from concept_ppl.elimination import answer_by_elimination
 from concept_ppl.errors import InputError, ModelError
 from concept_ppl.evidence import require_tokens
 from concept_ppl.factors import Concept, FactorGraph
+from concept_ppl.graph_assembly import Model
 from concept_ppl.plans import Plan, chain_of, make_plan
 from concept_ppl.posterior_tables import log_odds
 from concept_ppl.sequences import answer_sequences
-from concept_ppl.tracing import Model, compile_lengths
+from concept_ppl.tracing import compile_lengths
 
 Rows = NDArray[np.int64]
 

@@ -17,9 +17,9 @@ from concept_ppl.elimination import all_leaves
 from concept_ppl.errors import InputError
 from concept_ppl.evidence import require_tokens
 from concept_ppl.factors import FactorGraph
+from concept_ppl.graph_assembly import Model
 from concept_ppl.logspace import expectation, log_product, normalise
 from concept_ppl.posteriors import ImpossibleContextError, graphs_for, posterior
-from concept_ppl.tracing import Model
 
 STATE_CELLS = 2**24
 """Joint states of moving concepts that are held at once (128 MiB), however many the contexts."""

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from concept_ppl.errors import InputError, ModelError
 from concept_ppl.factors import FactorGraph
-from concept_ppl.tracing import Model, compile_lengths
+from concept_ppl.graph_assembly import Model
+from concept_ppl.tracing import compile_lengths
 
 DEFAULT_LENGTHS = (1, 8)
 

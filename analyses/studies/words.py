@@ -31,11 +31,11 @@ from concept_ppl.fitting.observations import Observations
 from concept_ppl.fitting.predictions import averaged_posterior
 from concept_ppl.fitting.replicates import replicate
 from concept_ppl.generative import load_model
+from concept_ppl.graph_assembly import Model
 from concept_ppl.outputs import require_writable
 from concept_ppl.posteriors import posterior
 from concept_ppl.reports import build_manifest, write_report
 from concept_ppl.simulation import simulate
-from concept_ppl.tracing import Model
 
 from .stages import Progress, Stage
 from .state_report import REPORT_FILES

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from concept_ppl.fitting.fits import Array, Fit
 from concept_ppl.fitting.likelihood import Likelihood
 from concept_ppl.fitting.symmetries import find_symmetries, match_draws
-from concept_ppl.tracing import Model
+from concept_ppl.graph_assembly import Model
 
 MOST_KEPT = 2**27
 """Cells of ``log_likelihood`` that are kept: 1 GiB."""

@@ -24,8 +24,9 @@ from concept_ppl.errors import InputError, ModelError
 from concept_ppl.fitting.likelihood import Batch, Likelihood, make_likelihood
 from concept_ppl.fitting.parameters import Parameter, Parameters
 from concept_ppl.fitting.program import Piece
+from concept_ppl.graph_assembly import Model, assemble
 from concept_ppl.tables import is_enumerable, watching_row_sums
-from concept_ppl.tracing import Model, assemble, double_precision
+from concept_ppl.tracing import double_precision
 
 CONTEXTS = "contexts"
 """The plate over contexts; each adds the factor ``log_evidence``."""

@@ -10,7 +10,7 @@ from concept_ppl.errors import ModelError
 from concept_ppl.fitting.fit_files import FitFile, program_digest, read_fit
 from concept_ppl.fitting.fits import Fit
 from concept_ppl.generative import load_model, model_file
-from concept_ppl.tracing import Model
+from concept_ppl.graph_assembly import Model
 
 
 def load_fitted(path: str | Path, **parameters: Any) -> Model:

@@ -16,9 +16,9 @@ from concept_ppl.evidence import require_tokens
 from concept_ppl.fitting.dense_evidence import DenseEvidence, dense_evidence
 from concept_ppl.fitting.general_evidence import GeneralEvidence
 from concept_ppl.fitting.program import Piece, Program, Values, learn_structure
+from concept_ppl.graph_assembly import Model
 from concept_ppl.plans import dense_scope, make_plan
 from concept_ppl.posteriors import ImpossibleContextError
-from concept_ppl.tracing import Model
 
 Indices = Mapping[str, NDArray[np.int64]]
 Batch = Contexts | pd.DataFrame | Tensor | Iterable[Sequence[int]]

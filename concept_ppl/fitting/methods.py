@@ -27,7 +27,7 @@ from concept_ppl.fitting.observed_information import observed_information
 from concept_ppl.fitting.posterior_mode import FullBatch, Minibatches
 from concept_ppl.fitting.program import Program
 from concept_ppl.fitting.variational import variational
-from concept_ppl.tracing import Model
+from concept_ppl.graph_assembly import Model
 
 METHODS = ("em", "map", "svi", "nuts")
 ITERATIONS = {"em": 2000, "map": 200, "svi": 3000, "nuts": 0}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from concept_ppl.contexts import UNOBSERVED, Contexts
 from concept_ppl.errors import InputError
 from concept_ppl.fitting.program import learn_structure
-from concept_ppl.tracing import Model
+from concept_ppl.graph_assembly import Model
 
 Indices = Mapping[str, NDArray[np.int64]]
 

@@ -11,8 +11,8 @@ from concept_ppl.contexts import Contexts
 from concept_ppl.errors import ModelError
 from concept_ppl.fitting.fits import Fit
 from concept_ppl.fitting.fitted_models import draws_of
+from concept_ppl.graph_assembly import Model
 from concept_ppl.posteriors import Posterior, posterior
-from concept_ppl.tracing import Model
 
 Progress = Callable[[int, int], None]
 

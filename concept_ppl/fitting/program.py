@@ -19,7 +19,8 @@ from concept_ppl.errors import ModelError
 from concept_ppl.factors import Factor, FactorGraph, TokenTable
 from concept_ppl.fitting.parameters import Parameter, Parameters
 from concept_ppl.fitting.ties import FREE, TableTies, View, find_ties, stacked_rows, views_of
-from concept_ppl.tracing import Model, compile_lengths, count_plates, retrace
+from concept_ppl.graph_assembly import Model
+from concept_ppl.tracing import compile_lengths, count_plates, retrace
 
 Values = Mapping[str, Tensor]
 

@@ -10,8 +10,8 @@ from concept_ppl.contexts import UNOBSERVED, as_contexts
 from concept_ppl.fitting.fits import Fit
 from concept_ppl.fitting.fitted_models import draws_of
 from concept_ppl.fitting.observations import Observations
+from concept_ppl.graph_assembly import Model
 from concept_ppl.simulation import simulate
-from concept_ppl.tracing import Model
 
 SEEDS = 2**31
 
