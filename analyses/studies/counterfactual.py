@@ -74,15 +74,15 @@ def run_counterfactual_study(
     Raises
     ------
     InputError, LanguageModelError
-        If an argument, the pairs, a language model or the folder is not usable; all but the
-        language models are looked at before any work.
+        If an argument, the pairs, a language model or the folder is not usable; all are looked
+        at before any work.
     """
     check_level(study.level)
-    check_language_models(study.language_models)
     if study.n_flips < FEWEST_FLIPS:
         raise InputError(f"n_flips is {study.n_flips}; give {FEWEST_FLIPS} or more.")
     require_writable(folder, force=force, known_by=REPORT_FILES)
     lists = read_pairs(study.pairs)
+    check_language_models(study.language_models, stage)
     models = [
         read_model(
             source,

@@ -17,6 +17,7 @@ from .labelled_report import labelled_report
 from .labelled_texts import read_labelled
 from .labelled_words import fit_words
 from .model_states import read_model_states
+from .side_by_side import check_language_models
 from .stages import Stage
 from .state_analyses import Design, varying_log_odds
 from .state_report import REPORT_FILES
@@ -67,12 +68,13 @@ def run_labelled_study(
     Raises
     ------
     InputError, LanguageModelError
-        If the table, an argument, the language model or the folder is not usable; all but the
-        language model are looked at before any work.
+        If the table, an argument, the language model or the folder is not usable; all are looked
+        at before any work.
     """
     check_level(study.level)
     require_writable(folder, force=force, known_by=REPORT_FILES)
     labelled = read_labelled(table, labels=study.labels, cluster=study.cluster)
+    check_language_models([study.language_model], stage)
     training, test = labelled.halves(study.seed)
     with stage("fit words given labels, compute exact posteriors") as progress:
         words = fit_words(training, study.seed)

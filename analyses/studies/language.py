@@ -81,14 +81,14 @@ def run_language_study(
     Raises
     ------
     InputError, ModelError, LanguageModelError
-        If an argument, the world, a language model or the folder is not usable; all but the
-        language models are looked at before any work.
+        If an argument, the world, a language model or the folder is not usable; all are looked at
+        before any work.
     """
-    check_language_models(study.language_models)
     if study.world not in WORLDS:
         raise InputError(f"world '{study.world}' is unknown; choose {' or '.join(WORLDS)}.")
     check_level(study.level)
     require_writable(folder, force=force, known_by=REPORT_FILES)
+    check_language_models(study.language_models, stage)
     contexts, table = _world(study, stage)
     models = [
         read_model_states(

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from concept_ppl.analyses.model_agreement import CrossModel, cross_model
 from concept_ppl.analyses.results import Estimate
+from concept_ppl.bridge import find_language_model
 from concept_ppl.bridge.sites import block_number
 from concept_ppl.errors import InputError
 from concept_ppl.reports import Figure, Section, Table, control_forest, layer_curve
+
+from .stages import Stage
 
 MOST_COMPONENTS = 50
 """Principal components of each model that the comparison of whole states is made in."""
@@ -25,13 +28,15 @@ AGREEMENT = {"r2": "R²", "rho2": "squared canonical correlation", "rho2_mean": 
 DRAWN = ("estimate", "ci_low", "ci_high", "ci_level", "p_value")
 
 
-def check_language_models(names: Sequence[str]) -> None:
-    """Refuse more models than a page compares, and a model beside itself.
+def check_language_models(names: Sequence[str], stage: Stage) -> None:
+    """Refuse more models than a page compares, a model beside itself, and one that is not there.
 
     Raises
     ------
     InputError
         If there is not one name, or two different ones.
+    LanguageModelError
+        If a model cannot be found.
     """
     if not 1 <= len(names) <= 2:
         raise InputError(f"Give one language model or two, not {len(names)}.")
@@ -39,6 +44,9 @@ def check_language_models(names: Sequence[str]) -> None:
         raise InputError(
             f"{names[0]} is named twice; give one language model or two different ones."
         )
+    with stage("find the language model"):
+        for name in names:
+            find_language_model(name)
 
 
 def names_on_page(names: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from .extraction import extract
 from .language_model import LanguageModel, logits_from_final_norm, wrap_language_model
-from .loading import load_language_model
+from .loading import find_language_model, load_language_model
 from .sites import resolve_sites, spread_sites
 from .states import States, load_states
 from .unembedding import input_embedding_rows, token_ids_of, unembedding_rows
@@ -13,6 +13,7 @@ __all__ = [
     "States",
     "WordStates",
     "extract",
+    "find_language_model",
     "input_embedding_rows",
     "load_language_model",
     "load_states",

@@ -98,6 +98,20 @@ def load_language_model(
     return language_model
 
 
+def find_language_model(name: str) -> Path:
+    """Find the folder of a model's files, fetched and de-quantised, without loading it.
+
+    What loads several models one after the other can so refuse the last before it reads the first.
+
+    Raises
+    ------
+    LanguageModelError
+        If the model is missing, unreachable, or not in safetensors or GGUF.
+    """
+    with quiet_transformers():
+        return _find(name, None, True, False)[0]
+
+
 def _find(
     name: str, revision: str | None, with_weights: bool, with_code: bool
 ) -> tuple[Path, str | None]:

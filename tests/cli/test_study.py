@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from concept_ppl import load_model
+from concept_ppl.analyses.studies import model_states
 
 from .command_line import refused, succeeds, tree
 from .conftest import WORLD, save_language_model
@@ -174,4 +175,16 @@ def test_the_page_of_two_names_both_and_draws_each_figure_of_each(pair):
 )
 def test_models_that_cannot_be_compared_are_refused_before_any_work(here, models, message):
     assert message in refused(f"study language {models} {STUDY} -o both")
+    assert not (here / "both").exists()
+
+
+def test_a_second_model_that_is_not_there_is_refused_before_the_first_is_read(
+    here, language_model, monkeypatch
+):
+    def refuse(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(model_states, "load_language_model", refuse)
+    line = refused(f"study language --model '{language_model}' --model ./absent {STUDY} -o both")
+    assert "./absent does not exist" in line
     assert not (here / "both").exists()
