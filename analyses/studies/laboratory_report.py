@@ -93,7 +93,7 @@ def methods_section(extent: Extent, worlds: str) -> Section:
         "fitted to some contexts hold for the others. What was drawn at random are worlds and "
         "first weights, and these are replicated: estimates are means over worlds of means over "
         f"seeds, and intervals ({100 * extent.level:g}%) are Student's over worlds, on the scale "
-        "of log(1 − R²) for shares and of the logarithm for gaps.\n\n"
+        "of log(1 − R²) for shares and of log-odds for gaps.\n\n"
         "Contrasts are log-odds against the first value, never raw log-probabilities; where they "
         "are collinear, they are rotated to those that are not. α is the power of the posterior "
         "that states are affine in: 0 the log-posterior, 1 the posterior itself. The approximation "

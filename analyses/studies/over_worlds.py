@@ -21,8 +21,10 @@ from concept_ppl.analyses.hierarchical import FEWEST_WORLDS
 WORLD, SEED = "world", "seed"
 SHARE = re.compile(r"(^|\.)(r2|rho2)_|^(accuracy|agreement|control)")
 """Quantities of cells that are at most 1."""
-LOSS = re.compile(r"^((untrained\.)?kl|kl\.share|gap\..*)$")
+LOSS = re.compile(r"^((untrained\.)?kl|kl\.share|gap\.squared)$")
 """Quantities of cells that are at least 0."""
+LEFT = re.compile(r"^gap\.(target_)?share$")
+"""Quantities of cells between 0 and 1."""
 SETTINGS = {"knobs", "world", "training", "seed", "recovery", "agreement", "revision"}
 
 
@@ -52,8 +54,8 @@ def pooled(
     Of nested resampling, that of worlds alone is the one whose intervals cover as they should (see
     :func:`~concept_ppl.analyses.hierarchical_bootstrap`, ``within=False``), and for a mean its
     standard error is known: that of the means of the worlds. R², ρ² and accuracies, which 1 bounds,
-    have theirs on the scale of log(1 − mean), by the delta method, as R² of one sample has; KL and
-    the shares that approximation leaves, which are not below 0, on that of log(mean). There
+    have theirs on the scale of log(1 − mean), by the delta method, as R² of one sample has; KL,
+    which is not below 0, on that of log(mean), and gaps between 0 and 1 on their log-odds. There
     is no interval where there are fewer than five worlds; cells without a value are left out and
     not counted.
 
@@ -81,13 +83,21 @@ def pooled(
     if n_top >= FEWEST_WORLDS:
         error = float(np.std(means, ddof=1)) / math.sqrt(n_top)
         reach = float(stats.t.ppf(0.5 + level / 2.0, n_top - 1)) * error
-    ends = estimate - reach, estimate + reach
+    ends = _ends(quantity, estimate, reach)
+    return Estimate(estimate, error, *ends, level, math.nan, len(keys), n_top)
+
+
+def _ends(quantity: str, estimate: float, reach: float) -> tuple[float, float]:
+    """Return the ends of an interval, by the delta method on a scale that keeps it in bounds."""
     room = 1.0 - estimate
     if SHARE.search(quantity) and room > 0.0:
-        ends = 1.0 - room * math.exp(reach / room), 1.0 - room * math.exp(-reach / room)
-    elif LOSS.search(quantity) and estimate > 0.0:
-        ends = estimate * math.exp(-reach / estimate), estimate * math.exp(reach / estimate)
-    return Estimate(estimate, error, *ends, level, math.nan, len(keys), n_top)
+        return 1.0 - room * math.exp(reach / room), 1.0 - room * math.exp(-reach / room)
+    if LOSS.search(quantity) and estimate > 0.0:
+        return estimate * math.exp(-reach / estimate), estimate * math.exp(reach / estimate)
+    if LEFT.search(quantity) and estimate > 0.0 and room > 0.0:
+        odds, shift = estimate / room, math.exp(reach / (estimate * room))
+        return odds / (odds + shift), odds * shift / (1.0 + odds * shift)
+    return estimate - reach, estimate + reach
 
 
 def _means_of_top(keys: Sequence[tuple[Any, ...]], values: Sequence[float]) -> list[float]:

@@ -60,8 +60,15 @@ def test_an_interval_of_shares_never_passes_one_and_is_the_plain_one_far_from_it
         assert share.estimate == plain.estimate
         assert share.ci_low < plain.ci_low
         assert share.estimate < share.ci_high < 1
-    lost = pooled(near.assign(**{"gap.share": 1 - near["value"]}), "gap.share", 0.95)
-    np.testing.assert_allclose([1 - lost.ci_high, 1 - lost.ci_low], [share.ci_low, share.ci_high])
+    lost = near.assign(kl=1 - near["value"], **{"gap.share": 1 - near["value"]})
+    divergence, gap = (pooled(lost, name, 0.95) for name in ("kl", "gap.share"))
+    of_logarithm = [divergence.ci_low, divergence.ci_high]
+    np.testing.assert_allclose(of_logarithm, [1 - share.ci_high, 1 - share.ci_low])
+    np.testing.assert_allclose([gap.ci_low, gap.ci_high], of_logarithm, rtol=0.05)
+    most = pooled(near.rename(columns={"value": "gap.share"}), "gap.share", 0.95)
+    np.testing.assert_allclose(
+        [1 - most.ci_high, 1 - most.ci_low], [gap.ci_low, gap.ci_high], rtol=1e-6
+    )
     far = frame(n_seeds=1).assign(value=0.5 + 0.001 * rng.normal(size=6))
     share = pooled(far.rename(columns={"value": names[0]}), names[0], 0.95)
     np.testing.assert_allclose(share.ci_low, pooled(far, "value", 0.95).ci_low, atol=1e-5)
