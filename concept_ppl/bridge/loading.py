@@ -116,6 +116,10 @@ def _find(
     name: str, revision: str | None, with_weights: bool, with_code: bool
 ) -> tuple[Path, str | None]:
     """Return the local folder of a model and the digest of its weights, if they are wanted."""
+    if not name.strip():
+        raise LanguageModelError(
+            "no language model is named; give a hub id, a folder or a .gguf file."
+        )
     path = Path(name).expanduser()
     if name in SHIPPED_WEIGHTS and not path.exists():
         path = find_shipped_weights(name)

@@ -12,7 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from concept_ppl.bridge import LanguageModel, extract, load_language_model, wrap_language_model
+from concept_ppl.bridge import (
+    LanguageModel,
+    extract,
+    find_language_model,
+    load_language_model,
+    wrap_language_model,
+)
 from concept_ppl.bridge.shipped_weights import (
     SHIPPED_WEIGHTS,
     ShippedWeights,
@@ -169,12 +175,19 @@ def test_random_weights_need_no_weights(folder: Path) -> None:
         ("./no-such-folder", "does not exist"),
         ("/no/such/folder", "does not exist"),
         ("no-such-file.gguf", "does not exist"),
+        ("", "no language model is named"),
     ],
 )
 def test_a_model_that_is_not_there(name: str, message: str) -> None:
     with pytest.raises(LanguageModelError, match=message) as error:
         load_language_model(name)
     assert name.removeprefix("./") in str(error.value)
+    with pytest.raises(LanguageModelError, match=message):
+        find_language_model(name)
+
+
+def test_what_is_there_is_found_without_loading(folder: Path) -> None:
+    assert find_language_model(str(folder)) == folder
 
 
 @pytest.mark.usefixtures("offline")
