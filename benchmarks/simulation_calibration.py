@@ -222,10 +222,10 @@ def write(lines):
         "Reported intervals are the same of all draws, which depend on each other, so that they "
         "are worth fewer. The two rows of `emission` have three numbers each, two of them free.",
         "",
-        "Chains start at draws from the prior. Started uniformly within 2 of zero in unconstrained "
-        "coordinates instead, 24 of 500 chains stayed where the names of the two classes are "
-        "swapped, and the same table failed: a chain does not cross between such modes. Give a "
-        "concept's values names by a prior or by some known values, or read the draws matched.",
+        "Chains start at draws from the prior. Started anywhere in unconstrained coordinates, a "
+        "chain may stay where the names of the two classes are swapped, and its ranks are then far "
+        "from uniform: it does not cross between such modes. Give a concept's values names by a "
+        "prior or by some known values, or read the draws matched.",
         "",
         f"Made by `python benchmarks/simulation_calibration.py -n {len(lines)} --write` (Python "
         f"{platform.python_version()}, {versions}).",
