@@ -88,8 +88,11 @@ def run_language_study(
         raise InputError(f"world '{study.world}' is unknown; choose {' or '.join(WORLDS)}.")
     check_level(study.level)
     require_writable(folder, force=force, known_by=REPORT_FILES)
+    world = load_model(WORLDS[study.world], languages=study.languages, top=study.top)
     check_language_models(study.language_models, stage)
-    contexts, table = _world(study, stage)
+    with stage("simulate contexts, compute exact posteriors") as progress:
+        contexts = simulate(world, study.n_contexts, seed=study.seed)
+        table = posterior(world, contexts, progress=progress).to_frame()
     models = [
         read_model_states(
             source,
@@ -122,15 +125,6 @@ def run_language_study(
     report = language_report(study.world, answers, comparison, contexts, table, manifest)
     with stage("write the report"):
         return write_report(report, folder, force=force)
-
-
-def _world(study: LanguageStudy, stage: Stage) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Simulate contexts and compute their exact posterior table."""
-    with stage("simulate contexts, compute exact posteriors") as progress:
-        model = load_model(WORLDS[study.world], languages=study.languages, top=study.top)
-        contexts = simulate(model, study.n_contexts, seed=study.seed)
-        table = posterior(model, contexts, progress=progress).to_frame()
-    return contexts, table
 
 
 def _clusters(contexts: pd.DataFrame) -> NDArray[np.int64]:
