@@ -27,7 +27,8 @@ from .results import Estimate, Row, result_frame
 from .ridge import DecomposedStates, States, as_decomposed, cross_fit, whitener
 from .training_influence import direction_influence, training_influence
 
-NO_STRENGTH = 1e-12
+LEAST_SQUARE = 1e-30
+"""Of the fitted values of a direction that the states, by chance, tell nothing of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,7 @@ def canonical_scores(states: DecomposedStates, Z: FloatArray) -> CanonicalScores
             f"Z has {Z.shape[1]} contrasts, F only {states.F.shape[1]} coordinates; no linear map "
             "between them can be invertible."
         )
+    _require_directions(states, Z.shape[1])
     fit = cross_fit(states, Z, whiten=True)
     a, b, bases, scales = np.empty_like(Z), np.empty_like(Z), [], []
     for k in range(design.n_folds):
@@ -223,7 +225,7 @@ def canonical_scores(states: DecomposedStates, Z: FloatArray) -> CanonicalScores
         mass = float(design.weights[~rows].sum())
         D = _directions(fit.unexplained[k], whitener(Z, design, (k,)), mass)
         bases.append(D)
-        scales.append(np.sqrt(np.diag(D.T @ fit.fitted[k] @ D) / mass))
+        scales.append(np.sqrt(np.maximum(np.diag(D.T @ fit.fitted[k] @ D) / mass, LEAST_SQUARE)))
         a[rows] = (fit.predicted[rows] - fit.baseline[rows]) @ (D / scales[k])
         b[rows] = (Z[rows] - fit.baseline[rows]) @ D
     rho, test, (by_a, by_b) = correlation_influence(a, b, design)
@@ -246,6 +248,7 @@ def decoded_directions(states: DecomposedStates, Z: FloatArray) -> FloatArray:
     neither swap nor turn from fold to fold and their coefficients can be read. The variates have
     variance 1 in the sample, strongest direction first.
     """
+    _require_directions(states, Z.shape[1])
     fit = cross_fit(states, Z, whiten=True)
     mass = (states.design.n_folds - 1) * float(states.design.weights.sum())
     D = _directions(fit.unexplained.sum(axis=0), whitener(Z, states.design), mass)
@@ -253,12 +256,17 @@ def decoded_directions(states: DecomposedStates, Z: FloatArray) -> FloatArray:
     return (fit.predicted - mean) @ D
 
 
+def _require_directions(states: DecomposedStates, q: int) -> None:
+    """Refuse states that vary in fewer directions than there are contrasts, whatever the data."""
+    for k in range(states.design.n_folds):
+        spectrum = states.spectra[k,]
+        if spectrum.n_varying < q:
+            raise InputError(
+                f"The states vary in {spectrum.n_varying} directions without the rows of a fold, "
+                f"fewer directions than the {q} contrasts; no map between them is invertible."
+            )
+
+
 def _directions(unexplained: FloatArray, W: FloatArray, mass: float) -> FloatArray:
     """Canonical weights of Z (q, q), a column a direction, from the training side of a fit."""
-    weakness, V = np.linalg.eigh(W.T @ unexplained @ W / mass)
-    if 1.0 - weakness[-1] <= NO_STRENGTH:
-        raise InputError(
-            "The states explain nothing at all of some direction of Z; they vary in fewer "
-            "directions than there are contrasts, so that no map between them is invertible."
-        )
-    return np.asarray(W @ V)
+    return np.asarray(W @ np.linalg.eigh(W.T @ unexplained @ W / mass)[1])

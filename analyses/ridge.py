@@ -31,6 +31,8 @@ PENALTIES: FloatArray = 10.0 ** np.arange(-8.0, 2.25, 0.5)
 """Penalties λ tried, in units of the top eigenvalue of the training folds' weighted Gram matrix."""
 
 NULL_EIGENVALUE = 1e-13
+VARYING = 1e-12
+"""Least variance of a direction, in units of the largest, that is no rounding."""
 COLUMNS_AT_ONCE = 512
 
 
@@ -56,6 +58,11 @@ class Spectrum:
     def top(self) -> float:
         """Largest eigenvalue; 1 where the training rows do not vary, so that λ stays positive."""
         return float(self.values[-1]) if len(self.values) and self.values[-1] > 0 else 1.0
+
+    @property
+    def n_varying(self) -> int:
+        """In how many directions the training rows vary, rounding aside."""
+        return int(np.sum(self.values > VARYING * self.top))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

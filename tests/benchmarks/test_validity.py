@@ -46,6 +46,13 @@ def test_intervals_cover_and_tests_keep_their_size(cell):
         assert held <= high if is_size else low <= held <= high, (quantity, held)
 
 
+def test_a_direction_that_is_unrelated_by_chance_is_weak_and_no_error():
+    """With this seed a training set explains 1e-14 of a contrast that is noise."""
+    cell = Cell(heavy=True, heteroscedastic=True, n=200, lost=2, r2=0.99, n_clusters=0)
+    [found] = replicate(cell, ("models",), range(20, 21)).values()
+    assert {tuple(row[1:]) for row in found.values()} == {(1, 1)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS)
 def test_planted_worlds_get_their_verdict(world):
