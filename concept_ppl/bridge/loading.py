@@ -109,13 +109,26 @@ def find_language_model(name: str) -> Path:
         If the model is missing, unreachable, or not in safetensors or GGUF.
     """
     with quiet_transformers():
-        return _find(name, None, True, False)[0]
+        return _locate(name, None, True, False)[0]
 
 
 def _find(
     name: str, revision: str | None, with_weights: bool, with_code: bool
 ) -> tuple[Path, str | None]:
     """Return the local folder of a model and the digest of its weights, if they are wanted."""
+    folder, digest = _locate(name, revision, with_weights, with_code)
+    if not with_weights:
+        return folder, None
+    return folder, digest or _digest_of_folder(folder)
+
+
+def _locate(
+    name: str, revision: str | None, with_weights: bool, with_code: bool
+) -> tuple[Path, str | None]:
+    """Return the local folder of a model and, of a GGUF file, the digest that names its cache.
+
+    The weights of a folder are not read: they may be many gigabytes.
+    """
     if not name.strip():
         raise LanguageModelError(
             "no language model is named; give a hub id, a folder or a .gguf file."
@@ -132,12 +145,14 @@ def _find(
         if not path.is_file():
             raise LanguageModelError(f"{path} does not exist; name a GGUF file that does.")
         digest = digest_of_file(path)
-        return dequantised(path, digest), digest if with_weights else None
+        return dequantised(path, digest), digest
     if not path.is_dir():
         path = _download(name, revision, with_weights, with_code)
     if not (path / "config.json").is_file():
         raise LanguageModelError(f"{path} has no config.json, so it is not a transformers model.")
-    return path, _digest_of_folder(path) if with_weights else None
+    if with_weights:
+        _weight_files(path)
+    return path, None
 
 
 def _download(name: str, revision: str | None, with_weights: bool, with_code: bool) -> Path:
@@ -165,13 +180,19 @@ def _download(name: str, revision: str | None, with_weights: bool, with_code: bo
     return Path(folder)
 
 
-def _digest_of_folder(folder: Path) -> str:
-    """Return the SHA-256 over the config and the digests of all weight files, in order of name."""
+def _weight_files(folder: Path) -> list[Path]:
+    """Return the files that hold the weights, in order of name, or refuse a folder without any."""
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise LanguageModelError(
             f"{folder} has no weights in safetensors; convert them (pickled weights are not read)."
         )
+    return weights
+
+
+def _digest_of_folder(folder: Path) -> str:
+    """Return the SHA-256 over the config and the digests of all weight files, in order of name."""
+    weights = _weight_files(folder)
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     for path in weights:
         # The hub's cache names large files by their SHA-256, so they need not be read twice.
