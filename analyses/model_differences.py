@@ -59,8 +59,11 @@ class ModelDifference:
         ``term`` begins with the model that a row speaks of; a difference is from the model that
         ``control`` names.
         """
-        by_contrast = holm(result_frame(self._contrast_rows()))
-        return pd.concat([result_frame(self._rows()), by_contrast], ignore_index=True)
+        return pd.concat([result_frame(self._rows()), self.tidy_contrasts()], ignore_index=True)
+
+    def tidy_contrasts(self) -> pd.DataFrame:
+        """Return the differences of the contrasts, a row each, adjusted by Holm."""
+        return holm(result_frame(self._contrast_rows()))
 
     def summary(self) -> str:
         """List both R², the differences and the increments, a line each."""

@@ -135,17 +135,12 @@ def _depth(answers: Answers) -> Figure:
 
 def _contrast_table(comparison: StateComparison) -> Table:
     difference = comparison.difference
-    rows = difference.tidy()
-    contrasts = dict(difference.per_contrast)
-    rows = rows[rows["term"].isin([_term(comparison, name) for name in contrasts])]
-    frame = rows.assign(contrast=list(contrasts))
+    frame = difference.tidy_contrasts().assign(
+        contrast=[name for name, _ in difference.per_contrast]
+    )
     return Table(
         f"{difference.models[0]} minus {difference.models[1]}, contrast by contrast",
         frame[["contrast", "estimate", "ci_low", "ci_high", "p_value"]],
         headings={"estimate": "difference in R²"},
         note="Paired: the same contexts, the same folds. p adjusted by Holm over the contrasts.",
     )
-
-
-def _term(comparison: StateComparison, contrast: str) -> str:
-    return f"{comparison.difference.models[0]}: {comparison.difference.target}:{contrast}"

@@ -1,6 +1,6 @@
 """Everything that the counterfactual study asks of one model's word states, in one pass."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from concept_ppl.analyses.results import RESULT_COLUMNS
 from concept_ppl.counterfactual_pairs import PairLists
 
 from .pair_states import BAG, ModelWords
-from .stages import Progress
+from .stages import Counter, Progress
 
 HEADLINE_SITE = "final_norm"
 """The state that the unembedding reads. Named before any data."""
@@ -174,7 +174,7 @@ def analyse_pairs(
         "level": settings.level,
     }
     sets = _state_sets(states)
-    done = _counter(len(sets) * len(ESTIMATORS) + 2 * len(states.sites) - 3 + 4, progress)
+    done = Counter(len(sets) * len(ESTIMATORS) + 2 * len(states.sites) + 1, progress).step
     matrices: dict[tuple[str, str], CounterfactualMatrix] = {}
     for name, F in sets.items():
         for estimator in ESTIMATORS:
@@ -254,16 +254,6 @@ def _state_sets(states: ModelWords) -> dict[str, NDArray[Any]]:
         RANDOM: states.untrained[HEADLINE_SITE],
         COUNT: np.eye(MOST_TOKENS + 1)[counts],
     }
-
-
-def _counter(total: int, progress: Progress) -> Callable[[], None]:
-    state = {"done": 0}
-
-    def done() -> None:
-        state["done"] += 1
-        progress(state["done"], max(total, state["done"]))
-
-    return done
 
 
 def _inverses(

@@ -36,6 +36,7 @@ from concept_ppl.errors import InputError
 from concept_ppl.posterior_tables import concept_columns, log_odds, probabilities
 
 from .concept_probes import concept_probes
+from .stages import Counter
 
 Array = NDArray[np.float64]
 LOG_ODDS = "log_odds"
@@ -195,21 +196,6 @@ def analyse_states(
             F, posterior, values or {}, layer=headline, seed=design.seed, level=level
         ),
     )
-
-
-@dataclass
-class Counter:
-    """Counts steps of known number for a progress display."""
-
-    total: int
-    progress: Callable[[int, int], None] | None
-    done: int = 0
-
-    def step(self) -> None:
-        """Count one more."""
-        self.done += 1
-        if self.progress is not None:
-            self.progress(self.done, self.total)
 
 
 @dataclass

@@ -19,8 +19,8 @@ from concept_ppl.analyses import (
 
 from .model_states import HEADLINE, ModelStates
 from .side_by_side import state_agreement
-from .stages import Progress
-from .state_analyses import LOG_ODDS, Counter, Design, varying_log_odds
+from .stages import Counter, Progress
+from .state_analyses import LOG_ODDS, Design, varying_log_odds
 
 DECODED = "decoded"
 
