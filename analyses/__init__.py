@@ -1,51 +1,110 @@
-"""Questions about states F and contrasts Z, one a file: arrays in, frozen results out."""
+"""Questions about states F and contrasts Z, a room a kind: arrays in, frozen results out."""
 
-from .bootstrap import ClusterBootstrap, cluster_bootstrap
-from .calibration import Calibration
-from .canonical import CanonicalCorrelations, canonical_correlations
-from .concept_recoveries import ConceptRecovery, concept_recovery
-from .contrast_regressions import ContrastTable, ContrastTables, contrast_tables
-from .controls import ControlComparison, ControlFit, compare_controls, shuffled
-from .counterfactual_matrices import CounterfactualMatrix, counterfactual_matrix
-from .diversity import Diversity, diversity_condition
-from .equivalence_claims import Equivalence, equivalence
-from .error_budgets import ErrorBudget, Gap, error_budget
-from .exact_fit import PopulationFit, independent_contrasts, population_fit
-from .found_groups import ClusteringAgreement, clustering_agreement
-from .goodness import GoodnessOfFit, decoded_contrasts, goodness_of_fit
-from .hierarchical import HierarchicalBootstrap, hierarchical_bootstrap
-from .hypotheses import HypothesisTest
-from .invertible_maps import Invertibility, invertibility
-from .joint_inverses import JointInverse, joint_inverse
-from .latex import latex_table
-from .layers import LayerCurve, LayerFit, layer_curve
-from .linear_maps import LinearMap, linear_map
-from .linearity_tests import Linearity, linearity
-from .model_agreement import CrossModel, cross_model
-from .model_differences import ModelDifference, model_difference
-from .model_ranking import ModelRanking, rank_models
-from .moments import Rows, stream_linear_map
-from .multiplicity import benjamini_hochberg, holm
-from .offset_spans import OffsetSpan, offset_span
-from .pair_designs import PairDesign, make_pair_design
-from .pair_differences import DiagonalDifference, diagonal_difference
-from .parameter_tables import ParameterEstimates, parameter_estimates
-from .posterior_forms import PosteriorForm, posterior_form
-from .predictive_accuracy import (
+from .agreement import (
+    CanonicalCorrelations,
+    ControlComparison,
+    ControlFit,
+    CrossModel,
+    GoodnessOfFit,
+    LayerCurve,
+    LayerFit,
+    ModelDifference,
+    canonical_correlations,
+    compare_controls,
+    cross_model,
+    decoded_contrasts,
+    goodness_of_fit,
+    layer_curve,
+    model_difference,
+    shuffled,
+)
+from .claim import (
+    CanonicalTests,
+    Diversity,
+    Equivalence,
+    Invertibility,
+    Linearity,
+    PosteriorForm,
+    RankTests,
+    canonical_tests,
+    diversity_condition,
+    equivalence,
+    invertibility,
+    linearity,
+    posterior_form,
+    rank_tests,
+)
+from .designs import (
+    ClusterBootstrap,
+    DecomposedStates,
+    HierarchicalBootstrap,
+    cluster_bootstrap,
+    decompose_states,
+    hierarchical_bootstrap,
+)
+from .fits import (
+    ClusteringAgreement,
+    ModelRanking,
+    ParameterEstimates,
     PredictiveAccuracy,
+    PredictiveCheck,
+    clustering_agreement,
     held_out_accuracy,
     information_criterion,
     leave_one_out,
+    parameter_estimates,
+    predictive_check,
+    rank_models,
+    token_checks,
     waic,
 )
-from .predictive_checks import PredictiveCheck, predictive_check, token_checks
-from .probes import Probe, probe
-from .published_procedures import PublishedProcedure, published_procedure
-from .results import RESULT_COLUMNS, Estimate, Row, result_frame
-from .ridge import DecomposedStates, decompose_states
-from .robust_rank import RankTests, rank_tests
-from .stored_rows import stored_rows
-from .wilks_bartlett import CanonicalTests, canonical_tests
+from .pairs import (
+    CounterfactualMatrix,
+    DiagonalDifference,
+    JointInverse,
+    OffsetSpan,
+    PairDesign,
+    PublishedProcedure,
+    counterfactual_matrix,
+    diagonal_difference,
+    joint_inverse,
+    make_pair_design,
+    offset_span,
+    published_procedure,
+)
+from .regression import (
+    Calibration,
+    ContrastTable,
+    ContrastTables,
+    LinearMap,
+    Probe,
+    Rows,
+    contrast_tables,
+    linear_map,
+    probe,
+    stored_rows,
+    stream_linear_map,
+)
+from .results import (
+    RESULT_COLUMNS,
+    Estimate,
+    HypothesisTest,
+    Row,
+    benjamini_hochberg,
+    holm,
+    latex_table,
+    result_frame,
+)
+from .worlds import (
+    ConceptRecovery,
+    ErrorBudget,
+    Gap,
+    PopulationFit,
+    concept_recovery,
+    error_budget,
+    independent_contrasts,
+    population_fit,
+)
 
 __all__ = [
     "RESULT_COLUMNS",

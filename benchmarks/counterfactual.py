@@ -12,9 +12,9 @@ import os
 
 import numpy as np
 
-from concept_ppl.analyses.counterfactual_matrices import counterfactual_matrix, matrix_of
-from concept_ppl.analyses.joint_inverses import joint_inverse
-from concept_ppl.analyses.pair_designs import make_pair_design
+from concept_ppl.analyses.pairs.counterfactual_matrices import counterfactual_matrix, matrix_of
+from concept_ppl.analyses.pairs.designs import make_pair_design
+from concept_ppl.analyses.pairs.joint_inverses import joint_inverse
 
 WIDTH = 24
 NAMES = ("verb - 3pSg", "verb - Ved", "noun - plural")

@@ -23,9 +23,9 @@ from wordfreq import top_n_list
 
 from concept_ppl import load_model, simulate
 from concept_ppl.bridge import LanguageModel, extract, load_language_model
-from concept_ppl.bridge.forward_pass import pad_right
-from concept_ppl.bridge.positions import readings
-from concept_ppl.bridge.reading_plan import BATCH_TOKENS_CPU, Batch, plan_readings
+from concept_ppl.bridge.anatomy.forward_pass import pad_right
+from concept_ppl.bridge.extraction.positions import readings
+from concept_ppl.bridge.extraction.reading_plan import BATCH_TOKENS_CPU, Batch, plan_readings
 
 LANGUAGES = ("en", "fr", "de", "es", "it")
 N_WORDS, N_CONTEXTS = 4_000, 3_000

@@ -12,7 +12,7 @@ import torch
 from fit_programs import answers_of_classes, latent_classes
 
 from concept_ppl import fit
-from concept_ppl.contexts import Contexts
+from concept_ppl.contexts.tokens import Contexts
 
 CLASSES, ITEMS, ANSWERS, ITERATIONS = 8, 20, 50, 5
 

@@ -21,7 +21,8 @@ import statsmodels.api as sm
 from measures import Work, paired_ratio
 from peak_memory import resident
 
-from concept_ppl.analyses import linear_map, stored_rows, stream_linear_map
+from concept_ppl.analyses import linear_map, stream_linear_map
+from concept_ppl.analyses.regression import stored_rows
 
 RESULTS = Path(__file__).parent / "results" / "linear_map.json"
 N_SAMPLED = 48

@@ -14,7 +14,7 @@ from pyro.infer import TraceEnum_ELBO, config_enumerate
 from torch import Tensor
 from torch.nn.functional import embedding_bag, log_softmax, one_hot
 
-from concept_ppl.factors import FactorGraph
+from concept_ppl.programs.factors import FactorGraph
 
 Marginals = dict[str, Tensor]
 Answerer = Callable[[Tensor], Marginals]

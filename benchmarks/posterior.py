@@ -33,8 +33,8 @@ from programs import Program, chain_program, chain_tables, crossing_program
 from torch import Tensor
 
 from concept_ppl import compile_model, load_model, posterior, simulate
-from concept_ppl.contexts import as_contexts
-from concept_ppl.factors import FactorGraph
+from concept_ppl.contexts.tokens import as_contexts
+from concept_ppl.programs.factors import FactorGraph
 
 RESULTS = Path(__file__).with_name("results")
 PACKAGES = ("concept-ppl", "torch", "pyro-ppl", "pgmpy", "pomegranate", "numpy")

@@ -19,7 +19,7 @@ import torch
 
 from concept_ppl import load_model
 from concept_ppl.analyses import cross_model
-from concept_ppl.enumerated_contexts import enumerate_contexts
+from concept_ppl.inference.enumerated_contexts import enumerate_contexts
 from concept_ppl.predictors import PredictorConfig, exact_examples, train
 
 RESULTS = Path(__file__).parent / "results" / "predictors.json"

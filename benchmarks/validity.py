@@ -41,9 +41,9 @@ from concept_ppl.analyses import (
     model_difference,
     rank_tests,
 )
-from concept_ppl.analyses.canonical import decoded_directions
-from concept_ppl.analyses.linearity_tests import added_term_tests, strongest
-from concept_ppl.analyses.ridge import DecomposedStates, cross_fit, decompose
+from concept_ppl.analyses.agreement.canonical import decoded_directions
+from concept_ppl.analyses.claim.linearity_tests import added_term_tests, strongest
+from concept_ppl.analyses.designs.ridge import DecomposedStates, cross_fit, decompose
 
 COUNTS = Path(__file__).parent / "results" / "validity.jsonl"
 AT_ONCE = 20

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from validity_worlds import Array
 
-from concept_ppl.analyses.ridge import CrossFit, DecomposedStates, whitener
+from concept_ppl.analyses.designs.ridge import CrossFit, DecomposedStates, whitener
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from concept_ppl.analyses.studies.bars import (
+from concept_ppl.analyses.studies.families.plan import FAMILIES
+from concept_ppl.analyses.studies.families.report import NAMES as FAMILY_NAMES
+from concept_ppl.analyses.studies.families.report import UNITS
+from concept_ppl.analyses.studies.laboratory.bars import (
     Bar,
     agreement_bar,
     ceiling_bars,
@@ -24,23 +27,20 @@ from concept_ppl.analyses.studies.bars import (
     shuffled_bar,
     written,
 )
-from concept_ppl.analyses.studies.cells import read_cells
-from concept_ppl.analyses.studies.families import FAMILIES
-from concept_ppl.analyses.studies.families_report import NAMES as FAMILY_NAMES
-from concept_ppl.analyses.studies.families_report import UNITS
-from concept_ppl.analyses.studies.laboratory import Extent, LaboratoryStudy
-from concept_ppl.analyses.studies.laboratory_report import LEARNED, verdict_of
-from concept_ppl.analyses.studies.over_worlds import cell_frame, groups, pooled
-from concept_ppl.analyses.studies.regimes import (
+from concept_ppl.analyses.studies.laboratory.cells import read_cells
+from concept_ppl.analyses.studies.laboratory.over_worlds import cell_frame, groups, pooled
+from concept_ppl.analyses.studies.laboratory.runs import Extent, LaboratoryStudy
+from concept_ppl.analyses.studies.laboratory.sections import LEARNED, verdict_of
+from concept_ppl.analyses.studies.regimes.plan import (
     CONTROL_INFORMATIVENESS,
     COPY,
     NOISY,
     RANK,
     REGIMES,
 )
-from concept_ppl.analyses.studies.regimes_report import WORLD_KNOBS, world_name
-from concept_ppl.analyses.studies.theory import THEORY
-from concept_ppl.analyses.studies.theory_report import base_cells, one_at_a_time, setting_name
+from concept_ppl.analyses.studies.regimes.report import WORLD_KNOBS, world_name
+from concept_ppl.analyses.studies.theory.plan import THEORY
+from concept_ppl.analyses.studies.theory.report import base_cells, one_at_a_time, setting_name
 
 TEXT = Path(__file__).with_suffix(".txt")
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "when-it-holds.md"

@@ -11,13 +11,11 @@ if not (Path(__file__).parent / "models").is_dir():
     __path__.append(str(Path(__file__).parents[1]))
 
 if TYPE_CHECKING:
-    from concept_ppl.bridge import extract, load_language_model
-    from concept_ppl.fitting import collapsed, fit
-    from concept_ppl.generative import load_model
-    from concept_ppl.posteriors import posterior
-    from concept_ppl.queries import predictive
-    from concept_ppl.simulation import simulate
-    from concept_ppl.tracing import compile_model
+    from .bridge import extract, load_language_model
+    from .fitting import collapsed, fit
+    from .inference import posterior, predictive, simulate
+    from .model_sources import load_model
+    from .programs import compile_model
 
 __version__ = version("concept-ppl")
 
@@ -35,14 +33,14 @@ __all__ = [
 
 _HOME = {
     "collapsed": "fitting",
-    "compile_model": "tracing",
+    "compile_model": "programs",
     "extract": "bridge",
     "fit": "fitting",
     "load_language_model": "bridge",
-    "load_model": "generative",
-    "posterior": "posteriors",
-    "predictive": "queries",
-    "simulate": "simulation",
+    "load_model": "model_sources",
+    "posterior": "inference",
+    "predictive": "inference",
+    "simulate": "inference",
 }
 
 

@@ -23,7 +23,7 @@ from .options import (
 from .progress import fit_stage, stage
 
 if TYPE_CHECKING:
-    from concept_ppl.fitting.fit_files import FitFile
+    from concept_ppl.fitting.fits.fit_files import FitFile
 
 Known = Annotated[
     list[str],
@@ -66,13 +66,13 @@ def fit(
     force: Force = False,
 ) -> None:
     """Learn a model's parameters from tokens: continuous sites and pyro.param statements."""
-    from concept_ppl.contexts import read_tokens
-    from concept_ppl.fitting.fit_files import write_fit
+    from concept_ppl.contexts.tokens import read_tokens
+    from concept_ppl.fitting.fits.fit_files import write_fit
+    from concept_ppl.fitting.fits.observations import observations
+    from concept_ppl.fitting.fits.replicates import replicate
     from concept_ppl.fitting.methods import fit as learn
-    from concept_ppl.fitting.observations import observations
-    from concept_ppl.fitting.replicates import replicate
-    from concept_ppl.generative import model_file
     from concept_ppl.outputs import require_free_file
+    from concept_ppl.zoo import model_file
 
     require_free_file(output, force=force)
     _require_cpu(device)
@@ -131,8 +131,8 @@ def compare(
 ) -> None:
     """Rank fits of the same tokens by how well they foretell contexts that they have not seen."""
     from concept_ppl.analyses import rank_models
-    from concept_ppl.analyses.studies.fit_accuracy import accuracies_of, choose_criterion
-    from concept_ppl.fitting.fit_files import read_fit
+    from concept_ppl.analyses.studies.fits.accuracy import accuracies_of, choose_criterion
+    from concept_ppl.fitting.fits.fit_files import read_fit
     from concept_ppl.outputs import new_file
 
     del seed  # nothing here is drawn at random
@@ -164,7 +164,7 @@ def check(
     force: Force = False,
 ) -> None:
     """Ask whether a fit can be trusted and reproduces its tokens, and write a report folder."""
-    from concept_ppl.analyses.studies.fit_check import check_fit
+    from concept_ppl.analyses.studies.fits.study import check_fit
 
     _require_cpu(device)
     page = check_fit(

@@ -24,14 +24,14 @@ from .options import (
 from .progress import stage
 
 if TYPE_CHECKING:
-    from concept_ppl.contexts import Contexts
-    from concept_ppl.posteriors import Posterior
+    from concept_ppl.contexts.tokens import Contexts
+    from concept_ppl.inference.posteriors import Posterior
 
 
 @app.command()
 def models() -> None:
     """List the zoo, a line each."""
-    from concept_ppl.generative import zoo
+    from concept_ppl.zoo import zoo
 
     lines = zoo()
     width = max(map(len, lines))
@@ -53,8 +53,8 @@ def simulate(
     force: Force = False,
 ) -> None:
     """Draw contexts, next tokens and their concepts from a model into a Parquet file."""
+    from concept_ppl.inference.simulation import simulate as draw
     from concept_ppl.outputs import new_file
-    from concept_ppl.simulation import simulate as draw
 
     program = load_program(model, parameter)
     require_device(device)
@@ -79,9 +79,9 @@ def posterior(
     force: Force = False,
 ) -> None:
     """Compute the exact log-posterior of every concept for each context of a file."""
-    from concept_ppl.contexts import read_tokens
+    from concept_ppl.contexts.tokens import read_tokens
+    from concept_ppl.inference.posteriors import posterior as answer
     from concept_ppl.outputs import new_file
-    from concept_ppl.posteriors import posterior as answer
 
     del seed  # nothing here is drawn at random
     require_device(device)
@@ -100,9 +100,9 @@ def posterior(
 
 def _averaging(model: str, parameter: list[str], draws: int) -> Callable[..., "Posterior"]:
     """Return the posterior of contexts averaged over the draws of a fit, as a question to ask."""
-    from concept_ppl.fitting.fit_files import read_fit
-    from concept_ppl.fitting.fitted_models import program_of
-    from concept_ppl.fitting.predictions import averaged_posterior
+    from concept_ppl.fitting.fits.fit_files import read_fit
+    from concept_ppl.fitting.fits.fitted_models import program_of
+    from concept_ppl.fitting.fits.predictions import averaged_posterior
 
     if not model.endswith(".nc") or parameter:
         raise InputError("--draws averages over the draws of a fit.nc, without -p; leave it out.")

@@ -57,9 +57,9 @@ def extract(
     """Read a language model's states into a folder; a killed run goes on where it stopped."""
     from concept_ppl.bridge import extract as read
     from concept_ppl.bridge import load_language_model, resolve_sites
-    from concept_ppl.bridge.positions import check_positions
-    from concept_ppl.bridge.shards import check_state_type
-    from concept_ppl.bridge.states import KNOWN_BY
+    from concept_ppl.bridge.extraction.positions import check_positions
+    from concept_ppl.bridge.storage.shards import check_state_type
+    from concept_ppl.bridge.storage.states import KNOWN_BY
     from concept_ppl.outputs import require_writable
 
     where, stored = check_positions(positions), check_state_type(store)
@@ -112,7 +112,7 @@ def analyse(
     force: Force = False,
 ) -> None:
     """Test states against a posterior, beside controls, and write a report folder."""
-    from concept_ppl.analyses.studies.stored_states import analyse_stored
+    from concept_ppl.analyses.studies.own_states.study import analyse_stored
 
     require_device(device)
     page = analyse_stored(
@@ -138,7 +138,7 @@ def _named_folder(text: str) -> tuple[str, Path]:
 
 
 def _read_column(path: Path, name: str) -> list[str]:
-    from concept_ppl.contexts import read_parquet
+    from concept_ppl.contexts.tokens import read_parquet
 
     table = read_parquet(path)
     if name not in table.column_names:

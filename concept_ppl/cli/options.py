@@ -50,7 +50,8 @@ def naming(path: Path) -> Iterator[None]:
 
 def load_program(model: str, parameters: list[str]) -> Callable[[int], object]:
     """Find a generative model and build it with these key=value parameters."""
-    from concept_ppl.generative import load_model, parse_parameter
+    from concept_ppl.model_sources import load_model
+    from concept_ppl.programs.sources import parse_parameter
 
     with stage("load the model"):
         return load_model(model, **dict(parse_parameter(text) for text in parameters))

@@ -1,8 +1,18 @@
 """Parameters from tokens: EM, MAP, variational and NUTS fits of generative models."""
 
-from concept_ppl.fitting.ascents import Progress
-from concept_ppl.fitting.collapse import collapsed
-from concept_ppl.fitting.fits import Fit
-from concept_ppl.fitting.methods import fit
+from .algorithms import Progress
+from .fits import Fit, load_fitted, observations, read_fit, replicate, write_fit
+from .likelihoods import collapsed
+from .methods import fit
 
-__all__ = ["Fit", "Progress", "collapsed", "fit"]
+__all__ = [
+    "Fit",
+    "Progress",
+    "collapsed",
+    "fit",
+    "load_fitted",
+    "observations",
+    "read_fit",
+    "replicate",
+    "write_fit",
+]

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from concept_ppl.fitting.fits import Array, Fit
-from concept_ppl.fitting.likelihood import Likelihood
-from concept_ppl.fitting.symmetries import find_symmetries, match_draws
-from concept_ppl.graph_assembly import Model
+from concept_ppl.fitting.fits.fits import Array, Fit
+from concept_ppl.fitting.fits.symmetries import find_symmetries, match_draws
+from concept_ppl.fitting.likelihoods.likelihood import Likelihood
+from concept_ppl.programs.graph_assembly import Model
 
 MOST_KEPT = 2**27
 """Cells of ``log_likelihood`` that are kept: 1 GiB."""
@@ -25,7 +25,7 @@ class Found:
     ----------
     draws : dict of str to float64 array, shape (n_chains, n_draws, *shape)
     stats, warmup, history, restarts, errors, converged, warnings
-        As in :class:`~concept_ppl.fitting.fits.Fit`.
+        As in :class:`~concept_ppl.fitting.Fit`.
     log_evidence : float64 array, shape (n_chains, n_draws), or None
         Where the method has computed it already.
     """

@@ -9,25 +9,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from concept_ppl.contexts import as_contexts
+from concept_ppl.contexts.tokens import as_contexts
 from concept_ppl.errors import InputError
-from concept_ppl.fitting.ascents import Ascent, Pace, Report, ascend
-from concept_ppl.fitting.assembly import Found, assembled
-from concept_ppl.fitting.chains import sample_chains
-from concept_ppl.fitting.checkpoints import SECONDS_BETWEEN, Checkpoint, identity_of
-from concept_ppl.fitting.expectation_maximisation import (
+from concept_ppl.fitting.algorithms.ascents import Ascent, Pace, Report, ascend
+from concept_ppl.fitting.algorithms.chains import sample_chains
+from concept_ppl.fitting.algorithms.checkpoints import SECONDS_BETWEEN, Checkpoint, identity_of
+from concept_ppl.fitting.algorithms.expectation_maximisation import (
     ExpectationMaximisation,
     plan_m_step,
     require_mode,
 )
-from concept_ppl.fitting.findings import doubts_about_ascent, doubts_about_point
-from concept_ppl.fitting.fits import Fit
-from concept_ppl.fitting.likelihood import Batch, Likelihood, make_likelihood
-from concept_ppl.fitting.observed_information import observed_information
-from concept_ppl.fitting.posterior_mode import FullBatch, Minibatches
-from concept_ppl.fitting.program import Program
-from concept_ppl.fitting.variational import variational
-from concept_ppl.graph_assembly import Model
+from concept_ppl.fitting.algorithms.observed_information import observed_information
+from concept_ppl.fitting.algorithms.posterior_mode import FullBatch, Minibatches
+from concept_ppl.fitting.algorithms.variational import variational
+from concept_ppl.fitting.fits.findings import doubts_about_ascent, doubts_about_point
+from concept_ppl.fitting.fits.fits import Fit
+from concept_ppl.fitting.likelihoods.likelihood import Batch, Likelihood, make_likelihood
+from concept_ppl.fitting.likelihoods.program import Program
+from concept_ppl.programs.graph_assembly import Model
+
+from .assembly import Found, assembled
 
 METHODS = ("em", "map", "svi", "nuts")
 ITERATIONS = {"em": 2000, "map": 200, "svi": 3000, "nuts": 0}
@@ -68,7 +69,7 @@ def fit(
     Parameters
     ----------
     model
-        A Pyro program for one context (see :func:`~concept_ppl.tracing.compile_model`) with
+        A Pyro program for one context (see :func:`~concept_ppl.compile_model`) with
         ``pyro.param`` statements or continuous sites, whose distributions are their priors.
     tokens
         Lists of token indices, a rectangular tensor, a table with a column ``x``, or
@@ -114,7 +115,7 @@ def fit(
         A file for the state of the fit, written at most so often and replaced whole; where it
         exists, the same fit goes on from it and ends in the same numbers.
     progress
-        Called with :class:`~concept_ppl.fitting.ascents.Progress` at each iteration.
+        Called with :class:`~concept_ppl.fitting.Progress` at each iteration.
     memory
         Budget in bytes for the tables of a chunk of contexts.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from concept_ppl.bridge.sites import EMBEDDING, FINAL_NORM, resid
+from concept_ppl.bridge.anatomy.sites import EMBEDDING, FINAL_NORM, resid
 
 
 class EmbeddingMLP(nn.Module):

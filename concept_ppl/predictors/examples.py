@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from concept_ppl.contexts import UNOBSERVED, Contexts
-from concept_ppl.enumerated_contexts import EnumeratedContexts
+from concept_ppl.contexts.tokens import UNOBSERVED, Contexts
 from concept_ppl.errors import InputError
+from concept_ppl.inference.enumerated_contexts import EnumeratedContexts
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from concept_ppl.bridge.sites import (
+from concept_ppl.bridge.anatomy.sites import (
     EMBEDDING_MEAN,
     EMBEDDING_SUM,
     FINAL_NORM,
@@ -22,7 +22,7 @@ from concept_ppl.bridge.sites import (
     resolve_sites,
     sites_of,
 )
-from concept_ppl.contexts import UNOBSERVED, Contexts, as_contexts
+from concept_ppl.contexts.tokens import UNOBSERVED, Contexts, as_contexts
 from concept_ppl.errors import InputError
 
 from .causal_decoder import FAMILIES, HEAD_WIDTH, CausalDecoder

@@ -1,12 +1,6 @@
 """Reports: one self-contained HTML page from results, figures and their tables."""
 
-from .figures import (
-    canonical_bars,
-    control_forest,
-    decoded_scatter,
-    layer_curve,
-    power_profile,
-)
+from .figures import canonical_bars, control_forest, decoded_scatter, layer_curve, power_profile
 from .formatting import interval, number, p_value
 from .grids import Layer, Panel, knob_curves, regime_maps
 from .heat_map import heat_map

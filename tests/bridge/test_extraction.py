@@ -7,12 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from concept_ppl.bridge import (
-    LanguageModel,
-    extract,
-    logits_from_final_norm,
-    wrap_language_model,
-)
+from concept_ppl.bridge import LanguageModel, extract, logits_from_final_norm, wrap_language_model
 from concept_ppl.errors import InputError, LanguageModelError
 
 from .conftest import TEXTS, names_of_hidden_states, small_model, word_tokenizer

@@ -19,12 +19,12 @@ from concept_ppl.bridge import (
     load_language_model,
     wrap_language_model,
 )
-from concept_ppl.bridge.shipped_weights import (
+from concept_ppl.bridge.anatomy.tokenization import neutral_prefix, tokenize
+from concept_ppl.bridge.loading.shipped_weights import (
     SHIPPED_WEIGHTS,
     ShippedWeights,
     find_shipped_weights,
 )
-from concept_ppl.bridge.tokenization import neutral_prefix, tokenize
 from concept_ppl.errors import InputError, LanguageModelError
 
 from .conftest import TEXTS, small_model, word_tokenizer
@@ -212,7 +212,7 @@ def test_without_a_network_one_sentence_says_which_folder_to_put_where() -> None
 def test_shipped_weights_that_are_not_installed(
     name: str, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("concept_ppl.bridge.shipped_weights.find_spec", lambda _: None)
+    monkeypatch.setattr("concept_ppl.bridge.loading.shipped_weights.find_spec", lambda _: None)
     with pytest.raises(LanguageModelError, match=f"run `{command}`"):
         load_language_model(name)
 
@@ -267,7 +267,7 @@ def test_a_gguf_file_is_the_model_that_it_was_made_of_and_cached(
         assert torch.equal(tensor, expected[name])
     assert first.digest == hashlib.sha256(path.read_bytes()).hexdigest()
     assert first.tokenizer.tokenize(" the cat") == ["Ġthe", "Ġ", "c", "a", "t"]
-    monkeypatch.setattr("concept_ppl.bridge.gguf_cache._write", None)  # no second time
+    monkeypatch.setattr("concept_ppl.bridge.loading.gguf_cache._write", None)  # no second time
     assert_equal_weights(load_language_model(str(path)), first)
 
 

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from concept_ppl.bridge import LanguageModel, extract, wrap_language_model
-from concept_ppl.bridge.positions import readings
+from concept_ppl.bridge.extraction.positions import readings
 from concept_ppl.errors import InputError
 
 from .conftest import TEXTS, small_model, word_tokenizer

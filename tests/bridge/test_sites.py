@@ -3,7 +3,7 @@
 import pytest
 
 from concept_ppl.bridge import LanguageModel, resolve_sites, spread_sites
-from concept_ppl.bridge.sites import sites_of
+from concept_ppl.bridge.anatomy.sites import sites_of
 from concept_ppl.errors import InputError
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from concept_ppl.bridge import LanguageModel, extract, load_language_model
-from concept_ppl.bridge.gguf_cache import cache_folder
-from concept_ppl.bridge.tokenization import tokenize
+from concept_ppl.bridge.anatomy.tokenization import tokenize
+from concept_ppl.bridge.loading.gguf_cache import cache_folder
 
 pytestmark = [pytest.mark.smollm2, pytest.mark.slow]
 
@@ -50,7 +50,7 @@ def test_the_cached_weights_are_bitwise_the_same(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the GGUF file was de-quantised a second time")
 
-    monkeypatch.setattr("concept_ppl.bridge.gguf_cache._write", refuse)
+    monkeypatch.setattr("concept_ppl.bridge.loading.gguf_cache._write", refuse)
     again = load_language_model("smollm2")
     assert [path.parent for path in cache_folder().iterdir()] == [cache / "concept-ppl"]
     weights = smollm2.model.state_dict()

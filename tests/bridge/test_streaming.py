@@ -16,7 +16,7 @@ from numpy.testing import assert_array_equal
 from safetensors.torch import load_file
 
 from concept_ppl.bridge import LanguageModel, extract, load_states
-from concept_ppl.bridge.positions import POSITIONS
+from concept_ppl.bridge.extraction.positions import POSITIONS
 from concept_ppl.errors import InputError, LanguageModelError
 
 from .conftest import TEXTS, WORDS, small_model, word_tokenizer

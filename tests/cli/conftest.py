@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from concept_ppl.generative import load_model
+from concept_ppl import load_model
 
 from .command_line import succeeds
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from concept_ppl.fitting.fit_files import read_fit
+from concept_ppl.fitting.fits.fit_files import read_fit
 
 from .command_line import concept_ppl, refused, succeeds, tree
 

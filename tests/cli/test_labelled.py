@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concept_ppl.generative import load_model
+from concept_ppl import load_model
 
 from .command_line import read_shards, refused, succeeds, tree
 

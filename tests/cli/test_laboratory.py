@@ -41,7 +41,7 @@ def test_a_second_call_answers_nothing_and_writes_the_same_results(study, monkey
     def forbidden(settings):
         raise AssertionError("a finished cell was answered again")
 
-    monkeypatch.setattr("concept_ppl.analyses.studies.laboratory.measure", forbidden)
+    monkeypatch.setattr("concept_ppl.analyses.studies.laboratory.runs.measure", forbidden)
     monkeypatch.chdir(study)
     assert succeeds(f"{TINY} -o again --cells r.cells") == "again/index.html\n"
     for name in ("results.csv", "results.json"):

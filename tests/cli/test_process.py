@@ -112,7 +112,7 @@ def test_what_nobody_foresaw_is_a_traceback_and_not_bad_input(monkeypatch):
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("concept_ppl.generative.zoo", fail)
+    monkeypatch.setattr("concept_ppl.zoo.zoo", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         concept_ppl("models")
 
@@ -121,7 +121,7 @@ def test_an_interrupt_is_no_traceback(monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("concept_ppl.generative.zoo", interrupt)
+    monkeypatch.setattr("concept_ppl.zoo.zoo", interrupt)
     assert concept_ppl("models").status == 130
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from concept_ppl import load_model
-from concept_ppl.analyses.studies import model_states
+from concept_ppl.analyses.studies.stages import model_states
 
 from .command_line import refused, succeeds, tree
 from .conftest import WORLD, save_language_model

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from wordfreq import zipf_frequency
 
-from concept_ppl.analyses.pair_designs import lexeme_components
-from concept_ppl.counterfactual_pairs import read_pairs
+from concept_ppl.analyses.pairs.designs import lexeme_components
+from concept_ppl.contexts.counterfactual_pairs import read_pairs
 
 FOLDER = Path(__file__).parents[2] / "data" / "counterfactual_pairs"
 VOWELS = "aeiou"

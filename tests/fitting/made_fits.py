@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from concept_ppl import load_model, simulate
-from concept_ppl.contexts import as_contexts
-from concept_ppl.fitting.fits import Fit
-from concept_ppl.fitting.likelihood import make_likelihood
-from concept_ppl.fitting.observations import Observations, observations
+from concept_ppl.contexts.tokens import as_contexts
+from concept_ppl.fitting.fits.fits import Fit
+from concept_ppl.fitting.fits.observations import Observations, observations
+from concept_ppl.fitting.likelihoods.likelihood import make_likelihood
 
 PROGRAM = '''
 """A topic, and words and a next token that depend on it."""

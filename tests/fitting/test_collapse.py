@@ -7,7 +7,7 @@ from pyro.poutine import block, condition, trace
 
 from concept_ppl import collapsed, posterior
 from concept_ppl.errors import InputError, ModelError
-from concept_ppl.fitting.likelihood import make_likelihood
+from concept_ppl.fitting.likelihoods.likelihood import make_likelihood
 
 from .programs import N_VALUES, PROGRAMS, closing, computed, mixture, mixture_in_plates, moving
 

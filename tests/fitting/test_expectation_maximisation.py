@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from concept_ppl import fit, simulate
-from concept_ppl.fitting.expectation_maximisation import (
+from concept_ppl.fitting.algorithms.expectation_maximisation import (
     ExpectationMaximisation,
     m_step,
     plan_m_step,
 )
-from concept_ppl.fitting.likelihood import make_likelihood
+from concept_ppl.fitting.likelihoods.likelihood import make_likelihood
 
 from .programs import N_VALUES, PROGRAMS, classes, computed, exchangeable, mixture, moving
 

@@ -12,8 +12,8 @@ import pytest
 from concept_ppl import load_model, posterior
 from concept_ppl.arviz_import import arviz
 from concept_ppl.errors import InputError, ModelError
-from concept_ppl.fitting.fit_files import program_digest, read_fit, write_fit
-from concept_ppl.fitting.replicates import replicate
+from concept_ppl.fitting.fits.fit_files import program_digest, read_fit, write_fit
+from concept_ppl.fitting.fits.replicates import replicate
 
 from .made_fits import PROGRAM, made_fit, made_tokens, write_program
 

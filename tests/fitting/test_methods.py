@@ -10,8 +10,8 @@ from pyro.ops.indexing import Vindex
 import concept_ppl
 from concept_ppl import fit, load_model, posterior, simulate
 from concept_ppl.errors import InputError, ModelError
-from concept_ppl.fitting.likelihood import make_likelihood
-from concept_ppl.posteriors import ImpossibleContextError
+from concept_ppl.fitting.likelihoods.likelihood import make_likelihood
+from concept_ppl.inference.posteriors import ImpossibleContextError
 
 from .programs import classes, exchangeable, mixture
 
@@ -78,7 +78,7 @@ def test_a_variational_posterior_lies_where_the_mode_is():
 
 def test_labels_of_a_draw_are_matched_by_tables_and_shares_follow():
     program = make_likelihood(exchangeable, [[0, 1, 2, 3]]).program
-    from concept_ppl.fitting.symmetries import find_symmetries, match_draws
+    from concept_ppl.fitting.fits.symmetries import find_symmetries, match_draws
 
     (symmetry,) = find_symmetries(program)
     values = program.random_values(torch.Generator().manual_seed(0))
@@ -91,13 +91,13 @@ def test_labels_of_a_draw_are_matched_by_tables_and_shares_follow():
 
 
 def test_a_concept_whose_prior_names_its_values_is_not_matched():
-    from concept_ppl.fitting.symmetries import find_symmetries
+    from concept_ppl.fitting.fits.symmetries import find_symmetries
 
     assert find_symmetries(make_likelihood(mixture, ROWS).program) == []
 
 
 def test_states_of_a_moving_concept_may_swap_where_staying_is_alike():
-    from concept_ppl.fitting.symmetries import find_symmetries
+    from concept_ppl.fitting.fits.symmetries import find_symmetries
 
     from .programs import moving
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from concept_ppl import fit, simulate
-from concept_ppl.fitting.no_u_turn import Sampler
+from concept_ppl.fitting.algorithms.no_u_turn import Sampler
 
 from .programs import exchangeable, mixture
 

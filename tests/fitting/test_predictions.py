@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from concept_ppl import load_model, posterior
-from concept_ppl.contexts import as_contexts
-from concept_ppl.fitting.fitted_models import draws_of
-from concept_ppl.fitting.predictions import averaged_posterior
-from concept_ppl.fitting.replicates import replicate
+from concept_ppl.contexts.tokens import as_contexts
+from concept_ppl.fitting.fits.fitted_models import draws_of
+from concept_ppl.fitting.fits.predictions import averaged_posterior
+from concept_ppl.fitting.fits.replicates import replicate
 
 from .made_fits import made_fit, made_tokens, write_program
 

@@ -6,7 +6,7 @@ from scipy.optimize import linear_sum_assignment
 
 from concept_ppl import load_model, simulate
 from concept_ppl.analyses import parameter_estimates
-from concept_ppl.contexts import as_contexts
+from concept_ppl.contexts.tokens import as_contexts
 from concept_ppl.fitting import fit
 
 TOPICS, VOCABULARY, N = 3, 8, 1500

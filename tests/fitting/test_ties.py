@@ -6,8 +6,8 @@ from pyro.ops.indexing import Vindex
 
 from concept_ppl import compile_model
 from concept_ppl.errors import ModelError
-from concept_ppl.fitting.likelihood import make_likelihood
-from concept_ppl.fitting.ties import CONSTANT, FREE
+from concept_ppl.fitting.likelihoods.likelihood import make_likelihood
+from concept_ppl.fitting.likelihoods.ties import CONSTANT, FREE
 
 from .programs import PROGRAMS
 

@@ -11,11 +11,11 @@ from pyro import poutine
 
 from concept_ppl import compile_model, load_model, posterior, predictive, simulate
 from concept_ppl.errors import ModelError
-from concept_ppl.factors import FactorGraph
-from concept_ppl.generative import parse_parameter
+from concept_ppl.programs.factors import FactorGraph
+from concept_ppl.programs.sources import parse_parameter
 
-from ..core.brute_force import Site, World, log_p, predict, solve, unroll
-from ..core.comparison import assert_answers, assert_log_close
+from ..support.brute_force import Site, World, log_p, predict, solve, unroll
+from ..support.comparison import assert_answers, assert_log_close
 
 KNOBS = (0.0, 0.2, 0.5, 0.8, 1.0)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from concept_ppl import compile_model, load_model, posterior, predictive
-from concept_ppl.enumerated_contexts import enumerate_contexts
 from concept_ppl.errors import ModelError
+from concept_ppl.inference.enumerated_contexts import enumerate_contexts
 
 # Labelled transition matrices of Mess3 with x = .05, alpha = .85 (Shai et al. 2024, appendix):
 # entry (i, j) of the matrix of token k is p(token k, state j | state i).

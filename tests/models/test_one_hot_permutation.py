@@ -10,8 +10,8 @@ import torch
 from pyro import poutine
 
 from concept_ppl import compile_model, load_model, posterior, predictive, simulate
-from concept_ppl.enumerated_contexts import enumerate_contexts
 from concept_ppl.errors import ModelError
+from concept_ppl.inference.enumerated_contexts import enumerate_contexts
 
 
 def written(model, concepts: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

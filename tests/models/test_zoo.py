@@ -8,7 +8,7 @@ import torch
 
 from concept_ppl import compile_model, load_model, posterior, predictive, simulate
 from concept_ppl.errors import ModelError
-from concept_ppl.generative import zoo
+from concept_ppl.zoo import zoo
 
 
 @pytest.mark.parametrize("name", zoo())

@@ -3,7 +3,7 @@
 import pytest
 
 from concept_ppl import load_model
-from concept_ppl.enumerated_contexts import EnumeratedContexts, enumerate_contexts
+from concept_ppl.inference.enumerated_contexts import EnumeratedContexts, enumerate_contexts
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from concept_ppl import load_model
-from concept_ppl.contexts import Contexts
-from concept_ppl.enumerated_contexts import enumerate_contexts
+from concept_ppl.contexts.tokens import Contexts
 from concept_ppl.errors import InputError
+from concept_ppl.inference.enumerated_contexts import enumerate_contexts
 from concept_ppl.predictors import Examples, exact_examples, sampled_examples
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from concept_ppl.analyses.studies.families_report import QUANTITIES as OF_FAMILIES
-from concept_ppl.analyses.studies.laboratory import Extent, LaboratoryStudy
-from concept_ppl.analyses.studies.measures import CONTROLS
-from concept_ppl.analyses.studies.over_worlds import cell_frame
-from concept_ppl.analyses.studies.regimes_report import EXACT, TRAINED
-from concept_ppl.analyses.studies.theory_report import QUANTITIES as OF_THEORY
+from concept_ppl.analyses.studies.families.report import QUANTITIES as OF_FAMILIES
+from concept_ppl.analyses.studies.laboratory.measures import CONTROLS
+from concept_ppl.analyses.studies.laboratory.over_worlds import cell_frame
+from concept_ppl.analyses.studies.laboratory.runs import Extent, LaboratoryStudy
+from concept_ppl.analyses.studies.regimes.report import EXACT, TRAINED
+from concept_ppl.analyses.studies.theory.report import QUANTITIES as OF_THEORY
 
 QUANTITIES = sorted({*EXACT, *TRAINED, *OF_THEORY, *OF_FAMILIES} - {"accuracy.gap"})
 WITH_INTERVAL = (

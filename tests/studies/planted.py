@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from concept_ppl.analyses.studies.state_analyses import Design, StateAnalyses, analyse_states
-from concept_ppl.posterior_tables import log_odds
+from concept_ppl.analyses.studies.stages.state_analyses import Design, StateAnalyses, analyse_states
+from concept_ppl.contexts.posterior_tables import log_odds
 
 N, WIDTH = 400, 8
 

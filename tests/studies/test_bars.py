@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from concept_ppl.analyses import Estimate
-from concept_ppl.analyses.studies.bars import (
+from concept_ppl.analyses.studies.laboratory.bars import (
     LOG,
     NOT_LOG,
     agreement_bar,
@@ -17,7 +17,7 @@ from concept_ppl.analyses.studies.bars import (
     positive_control,
     shuffled_bar,
 )
-from concept_ppl.analyses.studies.laboratory_report import verdict_of
+from concept_ppl.analyses.studies.laboratory.sections import verdict_of
 
 
 def cells(n_worlds=5, n_seeds=3, **columns):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from concept_ppl.analyses.studies.cells import Cell, Shard, answer_cells, read_cells
+from concept_ppl.analyses.studies.laboratory.cells import Cell, Shard, answer_cells, read_cells
 from concept_ppl.errors import InputError
 
 PLAN = [Cell({"world": w, "seed": s, "knob": 0.1}, f"{w}/{s}") for w in range(3) for s in range(2)]
@@ -47,7 +47,7 @@ def test_a_cell_with_another_setting_or_of_another_version_is_another_cell(monke
     one = Cell({"seed": 1, "knob": 0.1}, "a")
     assert one.digest == Cell({"knob": 0.1, "seed": 1}, "b").digest
     assert one.digest != Cell({"seed": 1, "knob": 0.1 + 1e-15}, "a").digest
-    monkeypatch.setattr("concept_ppl.analyses.studies.cells.version", lambda _: "9.9")
+    monkeypatch.setattr("concept_ppl.analyses.studies.laboratory.cells.version", lambda _: "9.9")
     assert one.digest != Cell({"seed": 1, "knob": 0.1}, "a").digest
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import special
 
 from concept_ppl.analyses import population_fit
-from concept_ppl.analyses.studies.exact_worlds import exact_world
+from concept_ppl.analyses.studies.laboratory.exact_worlds import exact_world
 from concept_ppl.errors import InputError
 
 WORLDS = {

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from concept_ppl.analyses.studies.labelled_report import label_scores
-from concept_ppl.analyses.studies.labelled_texts import LabelledTexts, read_labelled, words_of
-from concept_ppl.analyses.studies.labelled_words import CONCENTRATIONS, LabelledWords, fit_words
+from concept_ppl.analyses.studies.labelled.report import label_scores
+from concept_ppl.analyses.studies.labelled.texts import LabelledTexts, read_labelled, words_of
+from concept_ppl.analyses.studies.labelled.words import CONCENTRATIONS, LabelledWords, fit_words
 from concept_ppl.errors import InputError
-from concept_ppl.posteriors import posterior
+from concept_ppl.inference.posteriors import posterior
 
 DATA = Path(__file__).parents[2] / "data" / "labelled_texts"
 WORDS = ["sun", "rain", "goal", "ball", "hall", "song", "and", "the"]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from concept_ppl.analyses.studies.families import FAMILIES
-from concept_ppl.analyses.studies.laboratory import Extent
-from concept_ppl.analyses.studies.regimes import NOISY, REGIMES
-from concept_ppl.analyses.studies.theory import THEORY
+from concept_ppl.analyses.studies.families.plan import FAMILIES
+from concept_ppl.analyses.studies.laboratory.runs import Extent
+from concept_ppl.analyses.studies.regimes.plan import NOISY, REGIMES
+from concept_ppl.analyses.studies.theory.plan import THEORY
 from concept_ppl.reports import write_report
 
 from .invented import invented

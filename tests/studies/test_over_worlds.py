@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from concept_ppl.analyses import RESULT_COLUMNS, hierarchical_bootstrap
-from concept_ppl.analyses.studies.over_worlds import (
+from concept_ppl.analyses.studies.laboratory.over_worlds import (
     cell_frame,
     pooled,
     pooled_rows,

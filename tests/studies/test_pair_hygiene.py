@@ -2,8 +2,8 @@
 
 import pytest
 
-from concept_ppl.analyses.studies.pair_hygiene import examine_pairs
-from concept_ppl.counterfactual_pairs import read_pairs
+from concept_ppl.analyses.studies.word_pairs.hygiene import examine_pairs
+from concept_ppl.contexts.counterfactual_pairs import read_pairs
 from concept_ppl.errors import InputError
 
 LISTS = {

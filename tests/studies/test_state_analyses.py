@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from concept_ppl.analyses import RESULT_COLUMNS, goodness_of_fit
-from concept_ppl.analyses.ridge import decompose
-from concept_ppl.analyses.studies import state_analyses
-from concept_ppl.analyses.studies.state_analyses import (
+from concept_ppl.analyses.designs.ridge import decompose
+from concept_ppl.analyses.studies.stages import state_analyses
+from concept_ppl.analyses.studies.stages.state_analyses import (
     LOG_ODDS,
     POSTERIOR,
     RANDOM_WEIGHTS,
@@ -210,6 +210,6 @@ def test_folds_follow_the_order_of_contexts_and_not_the_numbers_in_the_states():
 
 
 def _design(F):
-    from concept_ppl.analyses.designs import make_design
+    from concept_ppl.analyses.designs.design import make_design
 
     return make_design(len(F), clusters=cluster_by_row(F))

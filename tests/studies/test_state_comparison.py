@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from concept_ppl.analyses.studies.model_states import HEADLINE, ModelStates
-from concept_ppl.analyses.studies.side_by_side import names_on_page, state_agreement
-from concept_ppl.analyses.studies.state_analyses import Design
-from concept_ppl.analyses.studies.state_comparison import compare_states
+from concept_ppl.analyses.studies.stages.model_states import HEADLINE, ModelStates
+from concept_ppl.analyses.studies.stages.side_by_side import names_on_page, state_agreement
+from concept_ppl.analyses.studies.stages.state_analyses import Design
+from concept_ppl.analyses.studies.stages.state_comparison import compare_states
 
 from .planted import N, planted_world
 

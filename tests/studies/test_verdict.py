@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from concept_ppl.analyses.studies.state_analyses import LOG_ODDS
-from concept_ppl.analyses.studies.state_report import key_figures, verdict
+from concept_ppl.analyses.studies.stages.state_analyses import LOG_ODDS
+from concept_ppl.analyses.studies.stages.state_report import key_figures, verdict
 
 from .planted import analyse, planted_world
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concept_ppl.analyses.studies.words import WordsStudy, analyse_words, run_words_study
-from concept_ppl.analyses.studies.words_report import verdict
+from concept_ppl.analyses.studies.words.report import verdict
+from concept_ppl.analyses.studies.words.study import WordsStudy, analyse_words, run_words_study
 from concept_ppl.errors import InputError
 from concept_ppl.reports import RESULT_COLUMNS
 
@@ -80,7 +80,7 @@ def test_the_verdict_says_what_the_intervals_allow(answers, index, gap, tone, wo
 
 def test_the_report_holds_every_number(answers, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "concept_ppl.analyses.studies.words.analyse_words", lambda study, stage: answers
+        "concept_ppl.analyses.studies.words.study.analyse_words", lambda study, stage: answers
     )
     page = run_words_study(SMALL, tmp_path / "r", command=["words"], stage=stage)
     results = pd.read_csv(page.parent / "results.csv")

@@ -1,0 +1,336 @@
+"""Has the model learned more than a control already gives: differences and increments, held out."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from concept_ppl.analyses.designs.blocks import joint_predictions
+from concept_ppl.analyses.designs.design import (
+    Design,
+    FloatArray,
+    IntArray,
+    check_contrasts,
+    check_level,
+    check_states,
+    cluster_codes,
+)
+from concept_ppl.analyses.designs.held_out import backward_share, share_difference, squared_errors
+from concept_ppl.analyses.designs.intervals import SquaredErrors, difference, explained_share
+from concept_ppl.analyses.designs.ridge import (
+    CrossFit,
+    DecomposedStates,
+    States,
+    as_decomposed,
+    cross_fit,
+    decompose,
+)
+from concept_ppl.analyses.designs.training_influence import training_influence
+from concept_ppl.analyses.results.figures import forest_plot
+from concept_ppl.analyses.results.latex import latex_table
+from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.errors import InputError
+
+SHUFFLED = "shuffled"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlFit:
+    """One control beside the model.
+
+    Attributes
+    ----------
+    name
+        Of the control.
+    share
+        Held-out backward R² of the control; p-value one-sided, of R² ≤ 0.
+    difference
+        Model minus control; p-value two-sided, of no difference.
+    """
+
+    name: str
+    share: Estimate
+    difference: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class ControlComparison:
+    """Held-out backward R² of the model beside its controls.
+
+    Attributes
+    ----------
+    model
+        R²(Z|F); p-value one-sided, of R² ≤ 0.
+    shuffled
+        The same with contrasts shuffled across clusters.
+    controls
+        Each control, in the order in which the caller gave them.
+    best
+        Name of the best control as chosen inside the training folds of each fold.
+    best_share
+        R² of that choice.
+    difference
+        Model minus best control; p-value two-sided, of no difference.
+    increment
+        R² of [best control, F] minus R² of the best control; p-value two-sided.
+    target, layer
+        Labels that the caller gave.
+    """
+
+    model: Estimate
+    shuffled: Estimate
+    controls: tuple[ControlFit, ...]
+    best: tuple[str, ...]
+    best_share: Estimate
+    difference: Estimate
+    increment: Estimate
+    target: str
+    layer: str
+
+    def tidy(self) -> pd.DataFrame:
+        """Model, shuffled and each control; then the rows whose control is ``best``."""
+        return result_frame(self.rows())
+
+    def summary(self) -> str:
+        """List the model, its controls, the difference and the increment, a line each."""
+        names = "/".join(dict.fromkeys(self.best))
+        return "\n".join(
+            [
+                f"Held-out R²({self.target}|F) beside controls",
+                f"  model  {self.model}",
+                *(f"  {fit.name}  {fit.share}" for fit in self.controls),
+                f"  {SHUFFLED}  {self.shuffled}",
+                f"  model minus best control ({names})  {self.difference}",
+                f"  R²([best control, F]) minus R²(best control)  {self.increment}",
+            ]
+        )
+
+    def to_latex(self, label: str = "") -> str:
+        """Write the tidy table for a paper, as `latex_table` does."""
+        caption = f"Held-out R²({self.target}|F) beside controls"
+        return latex_table(self.tidy(), caption, label)
+
+    def plot(self) -> Figure:
+        """Forest plot of all of them."""
+        entries = [
+            ("model", self.model),
+            *((fit.name, fit.share) for fit in self.controls),
+            (SHUFFLED, self.shuffled),
+            ("model − best", self.difference),
+            ("[best, model] − best", self.increment),
+        ]
+        return forest_plot(entries, "held-out R²")
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows of the tidy table."""
+
+        def row(quantity: str, value: Estimate, control: str) -> Row:
+            return Row("compare_controls", quantity, self.target, value, self.layer, control)
+
+        yield row("r2_backward", self.model, "")
+        yield row("r2_backward", self.shuffled, SHUFFLED)
+        for fit in self.controls:
+            yield row("r2_backward", fit.share, fit.name)
+            yield row("r2_difference", fit.difference, fit.name)
+        yield row("r2_backward", self.best_share, "best")
+        yield row("r2_difference", self.difference, "best")
+        yield row("r2_increment", self.increment, "best")
+
+
+def compare_controls(
+    F: States,
+    Z: npt.ArrayLike,
+    controls: Mapping[str, States],
+    *,
+    weights: npt.ArrayLike | None = None,
+    clusters: npt.ArrayLike | None = None,
+    target: str = "log_odds",
+    layer: str = "",
+    n_folds: int = 5,
+    seed: int = 0,
+    level: float = 0.95,
+) -> ControlComparison:
+    """Compare what the model and its controls tell about the contrasts, on the same folds.
+
+    Each regression tunes its own penalty inside the training folds. The best control of a fold is
+    the one with the least cross-validated loss *inside* its training folds, so that the choice has
+    not seen the rows on which it is judged. Differences share folds, rows and SST, and their
+    intervals are those of paired cluster sums, with what rows do to both maps through training;
+    measured in ten planted worlds of 50 to 1000 rows and 10 or more clusters, nominal 95% intervals
+    cover in 92–97% of 400 samples each. With fewer than 10 clusters a warning is given. For
+    [control, F] each block has its own penalty; the interval of the increment counts that joint map
+    as given.
+
+    States that add nothing cost a little: the increment of pure noise is slightly negative, so that
+    its interval lay above 0 in none of 200 samples and below 0 in 21% (n = 300, d = 30, 4 columns
+    of control). Read an increment below 0 as "nothing added".
+
+    Parameters
+    ----------
+    F
+        (n, d) states, or the result of `decompose_states`, whose design is then used.
+    Z
+        (n, q) contrasts.
+    controls
+        Arrays (n, d_control), such as bags of tokens or states of an untrained network, or results
+        of `decompose_states` with the same weights, clusters, folds and seed. An array that does
+        not vary predicts the training mean.
+    weights, clusters
+        (n,) weights and labels of independent units; equal, and each row its own, by default.
+    target, layer
+        Labels for the tidy table.
+    n_folds, seed
+        Folds, cluster-disjoint, and the shuffling, drawn from the seed.
+    level
+        Confidence level.
+
+    Raises
+    ------
+    InputError
+        If there is no control, or an array is not finite or of another length; and as
+        `goodness_of_fit`.
+    """
+    check_level(level)
+    states = as_decomposed(F, weights, clusters, n_folds, seed)
+    contrasts, _ = check_contrasts(Z, states.design.n)
+    return beside_controls(states, contrasts, controls, target, layer, seed, level)
+
+
+def beside_controls(
+    states: DecomposedStates,
+    contrasts: FloatArray,
+    controls: Mapping[str, States],
+    target: str,
+    layer: str,
+    seed: int,
+    level: float,
+) -> ControlComparison:
+    """Do as `compare_controls`, for decomposed states and checked contrasts (n, q)."""
+    design = states.design
+    rivals = _decomposed_controls(controls, design)
+    fit = cross_fit(states, contrasts)
+    fits = {name: cross_fit(rival, contrasts) for name, rival in rivals.items()}
+    best = choose_best(fits)
+    joint = np.empty_like(contrasts)
+    for name in set(best):
+        folds = [k for k, choice in enumerate(best) if choice == name]
+        penalties = {k: float(fits[name].penalties[k]) for k in folds}
+        for k, part in joint_predictions(rivals[name], states, contrasts, penalties).items():
+            joint[design.folds == k] = part
+    joint_errors = np.square(contrasts - joint).sum(axis=1)
+    model = squared_errors(states, contrasts, fit)
+    parts = {name: squared_errors(rivals[name], contrasts, fits[name]) for name in rivals}
+    chosen = _best_errors(best, rivals, contrasts, fits, model)
+    best_errors, spread = chosen.sse.sum(axis=1), model.sst.sum(axis=1)
+    return ControlComparison(
+        explained_share(model, design, level),
+        _shuffled_share(states, contrasts, seed, level),
+        tuple(
+            ControlFit(
+                name,
+                explained_share(part, design, level),
+                share_difference(model, part, design, level),
+            )
+            for name, part in parts.items()
+        ),
+        best,
+        explained_share(chosen, design, level),
+        share_difference(model, chosen, design, level),
+        difference(best_errors - joint_errors, spread, design, level),
+        target,
+        layer,
+    )
+
+
+def choose_best(fits: Mapping[str, CrossFit]) -> tuple[str, ...]:
+    """Name of the control with the least inner loss, one for each outer fold."""
+    names = list(fits)
+    losses = np.array([fits[name].inner_loss for name in names])
+    return tuple(names[i] for i in losses.argmin(axis=0))
+
+
+def shuffled(Z: npt.ArrayLike, clusters: npt.ArrayLike | None = None, seed: int = 0) -> FloatArray:
+    """Give each cluster the contrasts of another: the null in which states tell nothing.
+
+    The rows of a cluster take those of its donor in turn, again from the first when the donor is
+    smaller. Rows that were equal within every cluster, as repeats of a context are, stay so.
+
+    Parameters
+    ----------
+    Z
+        (n, q) contrasts.
+    clusters
+        (n,) labels; each row its own cluster by default.
+    seed
+        Of the permutation of clusters.
+
+    Returns
+    -------
+    Z
+        (n, q) shuffled.
+
+    Raises
+    ------
+    InputError
+        If an entry is not finite or lengths differ.
+    """
+    contrasts = check_states(Z, "Z")
+    return _shuffled(contrasts, cluster_codes(clusters, len(contrasts)), seed)
+
+
+def _shuffled(Z: FloatArray, clusters: IntArray, seed: int) -> FloatArray:
+    order = np.argsort(clusters, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(clusters))[:-1])
+    donors = np.random.default_rng(seed).permutation(len(members))
+    source = np.empty(len(Z), dtype=np.int64)
+    for rows, donor in zip(members, donors, strict=True):
+        source[rows] = np.resize(members[donor], len(rows))
+    return Z[source]
+
+
+def _decomposed_controls(
+    controls: Mapping[str, States], design: Design
+) -> dict[str, DecomposedStates]:
+    """Check each control against the design of the states and decompose it on the same folds."""
+    if not controls:
+        raise InputError("There is no control; give at least one, such as a bag of tokens.")
+    rivals = {}
+    for name, control in controls.items():
+        if isinstance(control, DecomposedStates):
+            if not control.design.same_as(design):
+                raise InputError(
+                    f"Control {name} was decomposed with other weights, clusters or folds than F."
+                )
+            rivals[name] = control
+            continue
+        array = check_states(control, f"Control {name}")
+        if len(array) != design.n:
+            raise InputError(f"Control {name} has {len(array)} rows, F has {design.n}.")
+        rivals[name] = decompose(array, design)
+    return rivals
+
+
+def _best_errors(
+    best: tuple[str, ...],
+    rivals: Mapping[str, DecomposedStates],
+    Z: FloatArray,
+    fits: Mapping[str, CrossFit],
+    model: SquaredErrors,
+) -> SquaredErrors:
+    """Put together the errors of the control that each fold chose; the means are the model's."""
+    sse, sse_training = np.zeros_like(Z), np.zeros_like(Z)
+    for name in dict.fromkeys(best):
+        design = rivals[name].design
+        own = np.isin(design.folds, [k for k, choice in enumerate(best) if choice == name])
+        residuals = np.where(own[:, None], Z - fits[name].predicted, 0.0)
+        sse += np.square(residuals)
+        gradient = -2.0 * design.weights[:, None] * residuals
+        sse_training += training_influence(rivals[name], Z, fits[name], gradient)
+    return SquaredErrors(sse, model.sst, sse_training, model.sst_training)
+
+
+def _shuffled_share(states: DecomposedStates, Z: FloatArray, seed: int, level: float) -> Estimate:
+    return backward_share(states, _shuffled(Z, states.design.clusters, seed), level)

@@ -1,0 +1,170 @@
+"""How much of the contrasts can be read off the states, and of the states off the contrasts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from concept_ppl.analyses.designs.design import FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.held_out import squared_errors
+from concept_ppl.analyses.designs.intervals import explained_share
+from concept_ppl.analyses.designs.ridge import States, as_decomposed, cross_fit, decompose
+from concept_ppl.analyses.results.figures import forest_plot
+from concept_ppl.analyses.results.latex import latex_table
+from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+
+from .controls import ControlComparison, beside_controls
+
+
+@dataclass(frozen=True, slots=True)
+class GoodnessOfFit:
+    """Held-out R² in both directions; the p-value is one-sided, of the null R² ≤ 0.
+
+    Attributes
+    ----------
+    forward
+        R²(F|Z), all coordinates of F together.
+    backward
+        R²(Z|F), all contrasts together: total squared error over total spread, both in the squared
+        unit of Z (nats² for log-odds).
+    per_contrast
+        R² of each column of Z given F.
+    target, layer
+        Labels that the caller gave.
+    controls
+        The same states beside their controls, where controls were given.
+    """
+
+    forward: Estimate
+    backward: Estimate
+    per_contrast: tuple[tuple[str, Estimate], ...]
+    target: str
+    layer: str
+    controls: ControlComparison | None = None
+
+    def tidy(self) -> pd.DataFrame:
+        """One row an R²; `term` is the target, or target:contrast. Then those of the controls."""
+        return result_frame(self._rows())
+
+    def summary(self) -> str:
+        """List the estimates, a line each."""
+        return "\n".join(
+            [
+                f"Held-out R² of the {self.target}",
+                f"  forward  R²(F|Z)  {self.forward}",
+                f"  backward R²(Z|F)  {self.backward}",
+                *(f"    {name}  {value}" for name, value in self.per_contrast),
+                *([] if self.controls is None else [self.controls.summary()]),
+            ]
+        )
+
+    def to_latex(self, label: str = "") -> str:
+        """Write the tidy table for a paper, as `latex_table` does."""
+        caption = f"Held-out R² of the {self.target}"
+        return latex_table(self.tidy(), caption, label)
+
+    def plot(self) -> Figure:
+        """Forest plot of all R²."""
+        overall = [("F given Z", self.forward), ("Z given F", self.backward)]
+        return forest_plot([*overall, *self.per_contrast], "held-out R²")
+
+    def _rows(self) -> Iterator[Row]:
+        name = "goodness_of_fit"
+        yield Row(name, "r2_forward", self.target, self.forward, self.layer)
+        yield Row(name, "r2_backward", self.target, self.backward, self.layer)
+        for contrast, value in self.per_contrast:
+            yield Row(name, "r2_backward", f"{self.target}:{contrast}", value, self.layer)
+        yield from () if self.controls is None else self.controls.rows()
+
+
+def goodness_of_fit(
+    F: States,
+    Z: npt.ArrayLike,
+    *,
+    controls: Mapping[str, States] | None = None,
+    weights: npt.ArrayLike | None = None,
+    clusters: npt.ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    target: str = "log_odds",
+    layer: str = "",
+    n_folds: int = 5,
+    seed: int = 0,
+    level: float = 0.95,
+) -> GoodnessOfFit:
+    """Held-out R² of the affine maps between states and contrasts, with cluster intervals.
+
+    R² = 1 − SSE/SST on held-out rows, the baseline being the mean of the training folds; it is
+    negative where the map does worse than that mean. The estimand is the average performance of
+    the K fitted maps (Bayle et al. 2020, https://arxiv.org/abs/2007.12671), which lies below that
+    of the best affine map by the cost of estimating it; intervals on log(1 − R²).
+
+    Parameters
+    ----------
+    F
+        (n, d) states, or the result of `decompose_states`, whose design is then used.
+    Z
+        (n, q) contrasts: log-odds in nats, or probabilities without the last value.
+    controls
+        Arrays (n, d_control) or decomposed ones that the states must beat, as `compare_controls`
+        takes them; the comparison stands beside the estimates.
+    weights, clusters
+        (n,) weights and labels of independent units; equal, and each row its own, by default.
+    names
+        Of the q contrasts.
+    target, layer
+        Labels for the tidy table.
+    n_folds, seed
+        Folds, cluster-disjoint, drawn from the seed.
+    level
+        Confidence level.
+
+    Raises
+    ------
+    InputError
+        If an array is not finite, constant, collinear or of another length, or clusters are few.
+    """
+    check_level(level)
+    states = as_decomposed(F, weights, clusters, n_folds, seed)
+    design = states.design
+    contrasts, labels = check_contrasts(Z, design.n, names)
+    backward = squared_errors(states, contrasts, cross_fit(states, contrasts))
+    given_contrasts = decompose(contrasts, design)
+    forward = squared_errors(given_contrasts, states.F, cross_fit(given_contrasts, states.F))
+    return GoodnessOfFit(
+        explained_share(forward, design, level),
+        explained_share(backward, design, level),
+        tuple(
+            (label, explained_share(backward.column(i), design, level))
+            for i, label in enumerate(labels)
+        ),
+        target,
+        layer,
+        None
+        if controls is None
+        else beside_controls(states, contrasts, controls, target, layer, seed, level),
+    )
+
+
+def decoded_contrasts(
+    F: States,
+    Z: npt.ArrayLike,
+    *,
+    weights: npt.ArrayLike | None = None,
+    clusters: npt.ArrayLike | None = None,
+    n_folds: int = 5,
+    seed: int = 0,
+) -> FloatArray:
+    """Contrasts (n, q) as read off the states by maps that never saw their fold, in units of Z.
+
+    For scatter plots beside `goodness_of_fit`, which has the same parameters.
+
+    Raises
+    ------
+    InputError
+        As `goodness_of_fit`.
+    """
+    states = as_decomposed(F, weights, clusters, n_folds, seed)
+    contrasts, _ = check_contrasts(Z, states.design.n)
+    return cross_fit(states, contrasts).predicted

@@ -1,0 +1,131 @@
+"""How much does a nonlinear map gain over the affine one, both fitted on the same training folds?
+
+The rival is ridge regression on the inputs of the affine map *and* on random Fourier features of
+them, which together approximate a Gaussian kernel (Rahimi and Recht 2007, NeurIPS 20). Each block
+has its own penalty, tuned inside the training folds, so that the affine map is a special case of
+its rival, and the gain is close to zero where nothing bends.
+
+States too wide for a kernel are reduced first. For each outer fold that is done by maps that never
+saw it, and rows of the training folds are decoded by maps that saw neither the outer fold nor
+their own; otherwise overfitted directions would look straighter in training than in testing.
+"""
+
+import numpy as np
+from sklearn.kernel_approximation import RBFSampler
+
+from concept_ppl.analyses.designs.blocks import joint_predictions
+from concept_ppl.analyses.designs.design import Design, FloatArray
+from concept_ppl.analyses.designs.intervals import difference
+from concept_ppl.analyses.designs.ridge import DecomposedStates, cross_fit, decompose, whitener
+from concept_ppl.analyses.designs.training_moments import training_moments
+from concept_ppl.analyses.results.rows import Estimate
+
+N_FEATURES = 128
+MOST_COMPONENTS = 24
+ROWS_PER_COMPONENT = 20
+
+
+def forward_gain(
+    states: DecomposedStates, Z: FloatArray, decoded: FloatArray, seed: int, level: float
+) -> Estimate:
+    """Gain in held-out R² when canonical directions of F are predicted from Z.
+
+    Parameters
+    ----------
+    states, Z
+        Decomposed states, and contrasts (n, q) that were checked.
+    decoded
+        (K, n, q) of `nested_directions`.
+    seed
+        Of the random features.
+    level
+        Confidence level.
+    """
+    design = states.design
+    outputs = np.array(
+        [part @ whitener(part, design, (k,)) for k, part in enumerate(decoded)], dtype=np.float64
+    )
+    inputs = np.array([Z @ whitener(Z, design, (k,)) for k in range(design.n_folds)])
+    return _gain(inputs, outputs, design, seed, level)
+
+
+def backward_gain(
+    states: DecomposedStates, Z: FloatArray, decoded: FloatArray, seed: int, level: float
+) -> Estimate:
+    """Gain in held-out R² when Z, whitened, is predicted from F: parameters as `forward_gain`.
+
+    F is given by its canonical directions, whitened, and by its leading principal components, all
+    divided by the standard deviation of the first, so that weak ones bend little.
+    """
+    design = states.design
+    count = min(MOST_COMPONENTS, max(1, design.n // ROWS_PER_COMPONENT))
+    inputs = [
+        np.hstack([part @ whitener(part, design, (k,)), _principal_components(states, k, count)])
+        for k, part in enumerate(decoded)
+    ]
+    outputs = np.array([Z @ whitener(Z, design, (k,)) for k in range(design.n_folds)])
+    return _gain(np.array(inputs), outputs, design, seed, level)
+
+
+def nested_directions(states: DecomposedStates, Z: FloatArray) -> FloatArray:
+    """Whitened contrasts as decoded from F, (K, n, q), for each outer fold k.
+
+    Rows of fold k are decoded by the map trained on all other folds, rows of any other fold j by
+    the map trained without j and k.
+    """
+    design = states.design
+    fit, moments = cross_fit(states, Z, whiten=True), training_moments(states.F, Z, design)
+    decoded = np.empty((design.n_folds, *Z.shape))
+    for k in range(design.n_folds):
+        for j in range(design.n_folds):
+            out = (k,) if j == k else (min(j, k), max(j, k))
+            spectrum, rows = states.spectra[out], design.folds == j
+            ridge = spectrum.values + fit.penalties[k] * spectrum.top
+            slopes = spectrum.vectors @ (
+                (spectrum.vectors.T @ moments.without(out)[2]) / ridge[:, None]
+            )
+            decoded[k, rows] = (states.F[rows] - spectrum.mean) @ slopes
+        decoded[k] = decoded[k] @ whitener(Z, design, (k,))
+    return decoded
+
+
+def _principal_components(states: DecomposedStates, fold: int, count: int) -> FloatArray:
+    """Leading components (n, ≤ count) of the training folds, the first with variance 1.
+
+    The sign of an eigenvector is arbitrary; it is taken so that the longest score is positive.
+    """
+    spectrum = states.spectra[fold,]
+    scores = (states.F - spectrum.mean) @ spectrum.vectors[:, ::-1][:, :count]
+    longest = scores[np.abs(scores).argmax(axis=0), np.arange(scores.shape[1])]
+    mass = float(states.design.weights[states.design.folds != fold].sum())
+    return np.asarray(scores * np.sign(longest) / np.sqrt(spectrum.top / mass))
+
+
+def _gain(
+    inputs: FloatArray, outputs: FloatArray, design: Design, seed: int, level: float
+) -> Estimate:
+    """R² of affine and Fourier features together minus that of the affine map alone.
+
+    Parameters
+    ----------
+    inputs, outputs
+        (K, n, p) and (K, n, t), as they look to each outer fold.
+    """
+    gain, spread = np.empty(design.n), np.empty(design.n)
+    for k, (X, Y) in enumerate(zip(inputs, outputs, strict=True)):
+        rows = design.folds == k
+        straight = decompose(X, design)
+        affine = cross_fit(straight, Y)
+        bent = decompose(_fourier_features(X, seed), design)
+        rival = joint_predictions(straight, bent, Y, {k: float(affine.penalties[k])})[k]
+        error = np.square(Y[rows] - affine.predicted[rows]).sum(axis=1)
+        gain[rows] = error - np.square(Y[rows] - rival).sum(axis=1)
+        spread[rows] = np.square(Y[rows] - affine.baseline[rows]).sum(axis=1)
+    return difference(gain, spread, design, level)
+
+
+def _fourier_features(X: FloatArray, seed: int) -> FloatArray:
+    """Random features (n, 128) of a Gaussian kernel as wide as two rows are apart on average."""
+    gamma = 1.0 / (2.0 * float(np.square(X).sum(axis=1).mean()))
+    sampler = RBFSampler(gamma=gamma, n_components=N_FEATURES, random_state=seed)
+    return np.asarray(sampler.fit_transform(X), dtype=np.float64)

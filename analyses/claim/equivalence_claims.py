@@ -1,0 +1,196 @@
+"""Is the map linear and invertible: one claim, shown or not shown, never refuted.
+
+Held out, the smallest squared canonical correlation and backward R²(Z|F) must both lie above a
+margin. Each is tested against its margin one-sided; the claim is shown where both tests reject.
+That is an intersection–union test: its null is a union, it holds its size without a correction, and
+its p-value is the larger of the two (Berger 1982, https://doi.org/10.1080/00401706.1982.10487790).
+A claim that is not shown may be false, or true and the sample too small.
+
+The smallest ρ² is bounded from below by the held-out R² of the worst direction of Z, the one that
+the test rows themselves call the worst. The direction that *training* rows call the worst would not
+do: where several are alike it is not quite the worst, and its bound lies above the margin in .12 to
+.26 of samples of 400 and 1600 rows whose five ρ² run from .95 to .96.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy import stats
+
+from concept_ppl.analyses.agreement.controls import ControlComparison, beside_controls
+from concept_ppl.analyses.designs.design import check_contrasts, check_level
+from concept_ppl.analyses.designs.held_out import backward_share, least_share
+from concept_ppl.analyses.designs.ridge import States, as_decomposed
+from concept_ppl.analyses.results.figures import forest_plot
+from concept_ppl.analyses.results.latex import latex_table
+from concept_ppl.analyses.results.rows import Estimate, Row, in_words, result_frame
+from concept_ppl.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Equivalence:
+    """The claim that the map is linear and invertible up to a margin.
+
+    Attributes
+    ----------
+    worst, backward
+        R² of the direction of Z that is decoded worst, and backward R² of all of Z, held out. The
+        interval runs from the one-sided lower bound up to the largest value there is, 1; the
+        p-value is one-sided, of the null that the quantity is at most the margin.
+    margin
+        What both must exceed.
+    p_value
+        The larger of the two: of the null that one of them, at least, is at most the margin.
+    target, layer
+        Labels that the caller gave.
+    controls
+        The same states beside their controls, where controls were given.
+    """
+
+    worst: Estimate
+    backward: Estimate
+    margin: float
+    p_value: float
+    target: str
+    layer: str
+    controls: ControlComparison | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether both lower bounds lie above the margin."""
+        return self.p_value < 1.0 - self.worst.ci_level
+
+    @property
+    def verdict(self) -> str:
+        """``shown`` or ``not shown``."""
+        return "shown" if self.shown else "not shown"
+
+    def tidy(self) -> pd.DataFrame:
+        """One row a quantity and one the claim, whose estimate is the smaller lower bound."""
+        return result_frame(self._rows())
+
+    def summary(self) -> str:
+        """Give the verdict, and what it rests on."""
+        level = f"{100 * self.worst.ci_level:g}%"
+        parts = (("worst R²", self.worst), ("R²(Z|F)", self.backward))
+        return "\n".join(
+            [
+                f"Linear and invertible in the {self.target}, margin {self.margin:g}: "
+                f"{self.verdict} ({in_words(self.p_value)})",
+                *(
+                    f"  {name:<12} {part.estimate:.3f}, one-sided {level} lower bound "
+                    f"{part.ci_low:.3f}, {in_words(part.p_value)}"
+                    for name, part in parts
+                ),
+                *([] if self.controls is None else [self.controls.summary()]),
+            ]
+        )
+
+    def to_latex(self, label: str = "") -> str:
+        """Write the tidy table for a paper, as `latex_table` does."""
+        caption = f"Linear and invertible in the {self.target}, margin {self.margin:g}"
+        return latex_table(self.tidy(), caption, label)
+
+    def plot(self) -> Figure:
+        """Forest plot of both quantities from their lower bounds on, with the margin."""
+        entries = [("worst direction", self.worst), ("R²(Z|F)", self.backward)]
+        figure = forest_plot(entries, "held out, one-sided")
+        figure.axes[0].axvline(self.margin, color="#aa3377", lw=1.2, ls="--")
+        return figure
+
+    def _rows(self) -> Iterator[Row]:
+        name = "equivalence"
+        yield Row(name, "r2_worst_direction", self.target, self.worst, self.layer)
+        yield Row(name, "r2_backward", self.target, self.backward, self.layer)
+        weaker = min(self.worst, self.backward, key=lambda part: part.ci_low)
+        claim = replace(weaker, p_value=self.p_value)
+        yield Row(name, "linear_and_invertible", self.target, claim, self.layer)
+        yield from () if self.controls is None else self.controls.rows()
+
+
+def equivalence(
+    F: States,
+    Z: npt.ArrayLike,
+    *,
+    margin: float = 0.95,
+    controls: Mapping[str, States] | None = None,
+    weights: npt.ArrayLike | None = None,
+    clusters: npt.ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    target: str = "log_odds",
+    layer: str = "",
+    n_folds: int = 5,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Equivalence:
+    """Test the claim that states are an invertible affine map of the contrasts, up to a margin.
+
+    The worst direction is looked for among the held-out errors, which can only make it look worse:
+    with a smallest ρ² of exactly .95, the claim was shown in .01 to .04 of samples of 100 to 1600
+    rows, or 10 and 20 clusters, where the next ρ² is .99, and in .000 where all are alike. With
+    all ρ² = .99 it is shown in 99% of samples of 60 rows, or of 20 clusters. Estimating maps costs
+    fit, so that wide states and few rows make the test stricter.
+
+    Parameters
+    ----------
+    F
+        (n, d) states, or the result of `decompose_states`, whose design is then used.
+    Z
+        (n, q) contrasts with q ≤ d.
+    margin
+        In (0, 1); name it before the data are seen.
+    controls
+        Arrays (n, d_control) or decomposed ones that the states must beat, as `compare_controls`
+        takes them; the comparison stands beside the estimates.
+    weights, clusters
+        (n,) weights and labels of independent units; equal, and each row its own, by default.
+    names
+        Of the q contrasts, for messages only.
+    target, layer
+        Labels for the tidy table.
+    n_folds, seed
+        Folds, cluster-disjoint, drawn from the seed.
+    level
+        Of the one-sided bounds; 1 − level is the size of the test.
+
+    Raises
+    ------
+    InputError
+        As `canonical_correlations`, or if the margin is outside (0, 1).
+    """
+    check_level(level)
+    if not 0.0 < margin < 1.0:
+        raise InputError(f"margin is {margin}; a share of explained variance lies in (0, 1).")
+    states = as_decomposed(F, weights, clusters, n_folds, seed)
+    contrasts, _ = check_contrasts(Z, states.design.n, names)
+    shares = (least_share(states, contrasts, level), backward_share(states, contrasts, level))
+    parts = tuple(lower_bound(share, margin) for share in shares)
+    p_value = max(part.p_value for part in parts)
+    beside = None
+    if controls is not None:
+        beside = beside_controls(states, contrasts, controls, target, layer, seed, level)
+    return Equivalence(parts[0], parts[1], margin, p_value, target, layer, beside)
+
+
+def lower_bound(share: Estimate, margin: float) -> Estimate:
+    """Turn the two-sided interval of an R² into a one-sided bound and a test of R² ≤ margin.
+
+    Parameters
+    ----------
+    share
+        Estimate whose Student interval is symmetric on the scale of log(1 − R²).
+    margin
+        Of the null.
+    """
+    df = share.n_clusters - 1.0 if share.df is None else share.df
+    if share.ci_low == share.ci_high:  # a perfect fit holds no sampling error
+        return replace(share, ci_high=1.0, p_value=0.0 if share.estimate > margin else 1.0)
+    left = math.log1p(-share.estimate)
+    error = share.std_error / (1.0 - share.estimate)
+    bound = -math.expm1(left + float(stats.t.ppf(share.ci_level, df)) * error)
+    p_value = float(stats.t.sf((math.log1p(-margin) - left) / error, df))
+    return replace(share, ci_low=bound, ci_high=1.0, p_value=p_value)

@@ -1,0 +1,14 @@
+"""Rows, weights, clusters, folds; ridge maps across them, held-out errors, refits, bootstraps."""
+
+from .bootstrap import ClusterBootstrap, cluster_bootstrap
+from .hierarchical import HierarchicalBootstrap, hierarchical_bootstrap
+from .ridge import DecomposedStates, decompose_states
+
+__all__ = [
+    "ClusterBootstrap",
+    "DecomposedStates",
+    "HierarchicalBootstrap",
+    "cluster_bootstrap",
+    "decompose_states",
+    "hierarchical_bootstrap",
+]

@@ -1,0 +1,100 @@
+"""How sure is a mean over word pairs: intervals from the influence of each unit of pairs.
+
+The influence of a unit is the derivative of the estimate by its weight, as judged pairs and as
+training pairs together; the variance is the sum of their squares (the infinitesimal jackknife;
+Efron 1982, https://doi.org/10.1137/1.9781611970319), with the degrees of freedom that it can
+carry. Resampling pairs and taking percentiles would centre on weights that were fitted to fewer
+distinct words, and so too low.
+"""
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from concept_ppl.analyses.designs.design import FloatArray
+from concept_ppl.analyses.designs.intervals import degrees_of_freedom
+from concept_ppl.analyses.results.rows import Estimate
+
+
+def influence_error(influence: FloatArray) -> tuple[float, float]:
+    """Return the standard error from the influence (n_components,) of units, and its df.
+
+    Units without influence are not counted; NaN where fewer than two have any.
+    """
+    active = influence[influence != 0.0]
+    if len(active) < 2:
+        return math.nan, math.nan
+    variance = len(active) / (len(active) - 1) * float(active @ active)
+    return math.sqrt(variance), degrees_of_freedom(active)
+
+
+def cosine_estimate(
+    value: float,
+    influence: FloatArray,
+    level: float,
+    p_value: float | None,
+    n: int,
+    n_units: int,
+) -> Estimate:
+    """Return a mean cosine with its interval on Fisher's z, which keeps it within −1 and 1.
+
+    Parameters
+    ----------
+    value, influence
+        The estimate, and the influence (n_components,) of each unit on it.
+    level
+        Confidence level.
+    p_value
+        From elsewhere; None for the interval's own test of the null that the expected cosine is 0,
+        two-sided.
+    n, n_units
+        Pairs and units behind the estimate.
+    """
+    error, df = influence_error(influence)
+    if math.isnan(error) or not error > 0.0 or abs(value) >= 1.0:
+        given = math.nan if p_value is None else p_value
+        return Estimate(value, error, math.nan, math.nan, level, given, n, n_units)
+    spread = error / (1.0 - value**2)
+    reach = float(stats.t.ppf(0.5 + level / 2.0, df)) * spread
+    low, high = (math.tanh(math.atanh(value) + shift) for shift in (-reach, reach))
+    if p_value is None:
+        p_value = 2.0 * float(stats.t.sf(abs(math.atanh(value)) / spread, df))
+    return Estimate(value, error, low, high, level, p_value, n, n_units, df)
+
+
+def share_estimate(
+    value: float, influence: FloatArray, level: float, n: int, n_units: int
+) -> Estimate:
+    """Return a share with a score interval (Wilson) whose sample size is that of its own error."""
+    error, df = influence_error(influence)
+    if math.isnan(error) or not 0.0 < value < 1.0:
+        return Estimate(value, error, math.nan, math.nan, level, math.nan, n, n_units)
+    quantile = float(stats.t.ppf(0.5 + level / 2.0, df))
+    size = value * (1.0 - value) / error**2
+    centre = (value + quantile**2 / (2 * size)) / (1 + quantile**2 / size)
+    reach = quantile * math.sqrt(value * (1 - value) / size + quantile**2 / (4 * size**2))
+    reach /= 1 + quantile**2 / size
+    return Estimate(value, error, centre - reach, centre + reach, level, math.nan, n, n_units, df)
+
+
+def plain_estimate(
+    value: float, influence: FloatArray, level: float, n: int, n_units: int
+) -> Estimate:
+    """Return a number on its own scale with Student's interval and two-sided test of zero."""
+    error, df = influence_error(influence)
+    if math.isnan(error) or not error > 0.0:
+        return Estimate(value, error, math.nan, math.nan, level, math.nan, n, n_units)
+    reach = float(stats.t.ppf(0.5 + level / 2.0, df)) * error
+    p_value = 2.0 * float(stats.t.sf(abs(value) / error, df))
+    return Estimate(value, error, value - reach, value + reach, level, p_value, n, n_units, df)
+
+
+def bare_estimate(value: float, level: float, n: int, n_units: int) -> Estimate:
+    """Return a description: a number without interval or test."""
+    return Estimate(value, math.nan, math.nan, math.nan, level, math.nan, n, n_units)
+
+
+def mean_influence(influence: FloatArray) -> FloatArray:
+    """Influence (n_components,) on the mean over concepts, from that on each (…, n_concepts)."""
+    return np.asarray(influence.mean(axis=1))

@@ -1,0 +1,95 @@
+"""How a result reads in a paper: a booktabs table with estimate, interval and p-value."""
+
+import math
+from collections.abc import Iterable
+
+import pandas as pd
+
+from concept_ppl.reports.formatting import integer, interval, p_value
+
+from .rows import Row, result_frame
+
+LABELS = ("analysis", "quantity", "term", "layer", "control")
+
+_ESCAPES = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"$<$",
+        ">": r"$>$",
+        "\u2212": r"$-$",
+        "∞": r"$\infty$",
+        "ρ": r"$\rho$",
+        "λ": r"$\lambda$",
+        "²": r"\textsuperscript{2}",
+        "|": r"$|$",
+    }
+)
+
+
+def latex_table(table: pd.DataFrame | Iterable[Row], caption: str, label: str = "") -> str:
+    """Write a tidy table as a LaTeX ``table`` for the package booktabs, a line an estimate.
+
+    Parameters
+    ----------
+    table
+        With the columns ``RESULT_COLUMNS``, or the rows of one. Labels that are the same in every
+        row are left out; numbers read as in a report.
+    caption
+        Plain text; it is escaped.
+    label
+        By which the text refers to the table; none if empty.
+    """
+    frame = table if isinstance(table, pd.DataFrame) else result_frame(table)
+    labels = [name for name in LABELS if _tells_apart(frame[name])] or ["quantity"]
+    head = [*labels, _interval_head(frame), "p", "n", "clusters"]
+    lines = [[*(str(row[name]) for name in labels), *_numbers(row)] for _, row in frame.iterrows()]
+    body = [" & ".join(map(escape, cells)) + r" \\" for cells in (head, *lines)]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape(caption)}}}",
+            *([rf"\label{{{label}}}"] if label else []),
+            rf"\begin{{tabular}}{{{'l' * len(labels)}{'r' * 4}}}",
+            r"\toprule",
+            body[0],
+            r"\midrule",
+            *body[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def escape(text: str) -> str:
+    """Write plain text so that LaTeX prints it as it is."""
+    return text.translate(_ESCAPES)
+
+
+def _numbers(row: pd.Series) -> list[str]:
+    return [
+        interval(row["estimate"], row["ci_low"], row["ci_high"]),
+        p_value(row["p_value"]),
+        integer(row["n"]),
+        integer(row["n_clusters"]),
+    ]
+
+
+def _tells_apart(values: pd.Series) -> bool:
+    return len(set(values)) > 1
+
+
+def _interval_head(frame: pd.DataFrame) -> str:
+    levels = {level for level in frame["ci_level"] if not math.isnan(level)}
+    return f"estimate [{100 * levels.pop():.4g}% CI]" if len(levels) == 1 else "estimate [CI]"

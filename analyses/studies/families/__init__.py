@@ -1,0 +1,1 @@
+"""Do architectures differ in what they learn?"""

@@ -1,0 +1,1 @@
+"""Do states hold the log-posterior of labels of one's own?"""

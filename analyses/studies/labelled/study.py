@@ -1,0 +1,103 @@
+"""Does a language model know what someone's own labels say, up to an affine map?
+
+A model of words given labels is fitted to half of the texts; its exact posterior of the labels on
+the other half, from the words alone, is what the states are held against.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from concept_ppl.analyses.designs.design import check_level
+from concept_ppl.analyses.studies.stages.announcements import Stage
+from concept_ppl.analyses.studies.stages.model_states import read_model_states
+from concept_ppl.analyses.studies.stages.side_by_side import check_language_models
+from concept_ppl.analyses.studies.stages.state_analyses import Design, varying_log_odds
+from concept_ppl.analyses.studies.stages.state_report import REPORT_FILES
+from concept_ppl.inference.posteriors import posterior
+from concept_ppl.outputs import require_writable
+from concept_ppl.reports import build_manifest, write_report
+
+from .report import labelled_report
+from .texts import read_labelled
+from .words import fit_words
+
+
+@dataclass(frozen=True)
+class LabelledStudy:
+    """What the study is to do.
+
+    Attributes
+    ----------
+    language_model : str
+        As :func:`concept_ppl.bridge.load_language_model` takes it.
+    labels : tuple of str
+        Columns of labels; all but the text and the cluster by default.
+    cluster : str or None
+        A column that says which texts belong together.
+    n_blocks : int
+        How many blocks of the model to read, evenly spaced.
+    seed : int
+        Of the halves, folds, shuffles and random weights.
+    level : float
+        Of the intervals.
+    device : str
+        Where the language model runs.
+    """
+
+    language_model: str = "smollm2"
+    labels: tuple[str, ...] = ()
+    cluster: str | None = None
+    n_blocks: int = 6
+    seed: int = 0
+    level: float = 0.95
+    device: str = "cpu"
+
+
+def run_labelled_study(
+    study: LabelledStudy,
+    table: str | Path,
+    folder: str | Path,
+    *,
+    command: Sequence[str],
+    stage: Stage,
+    force: bool = False,
+) -> Path:
+    """Run the study on a CSV and write its report; return the path of the page.
+
+    Raises
+    ------
+    InputError, LanguageModelError
+        If the table, an argument, the language model or the folder is not usable; all are looked
+        at before any work.
+    """
+    check_level(study.level)
+    require_writable(folder, force=force, known_by=REPORT_FILES)
+    labelled = read_labelled(table, labels=study.labels, cluster=study.cluster)
+    check_language_models([study.language_model], stage)
+    training, test = labelled.halves(study.seed)
+    with stage("fit words given labels, compute exact posteriors") as progress:
+        words = fit_words(training, study.seed)
+        frame = posterior(words.program(), words.contexts(test), progress=progress).to_frame()
+    varying_log_odds(frame, "the fitted model")
+    states = read_model_states(
+        study.language_model,
+        test.texts,
+        n_blocks=study.n_blocks,
+        seed=study.seed,
+        device=study.device,
+        stage=stage,
+    )
+    design = Design(test.clusters, seed=study.seed, level=study.level)
+    with stage("analyse") as progress:
+        answers = states.analyse(frame, design, progress=progress)
+    manifest = build_manifest(
+        command=list(command),
+        arguments=asdict(study),
+        seeds=dict.fromkeys(("halves", "folds", "random weights"), study.seed),
+        inputs={"texts": Path(table)},
+        language_model=states.provenance,
+    )
+    report = labelled_report(study.language_model, answers, words, test, frame, manifest)
+    with stage("write the report"):
+        return write_report(report, folder, force=force)

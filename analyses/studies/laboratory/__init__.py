@@ -1,0 +1,1 @@
+"""Predictors trained in worlds whose posteriors are known: cells, runs, measures, reports."""

@@ -1,0 +1,1 @@
+"""Does a language model know the language of what it reads?"""

@@ -1,0 +1,1 @@
+"""The analyses of states and posteriors that are already there."""

@@ -1,0 +1,1 @@
+"""Where does the claim stop to hold?"""

@@ -1,0 +1,1 @@
+"""What studies of language models share: states read, analysed, compared and shown."""

@@ -1,0 +1,1 @@
+"""Does the claim hold where the theory says so?"""

@@ -1,0 +1,1 @@
+"""Does a mixture fitted to unlabelled words find their languages?"""

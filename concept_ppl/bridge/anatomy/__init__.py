@@ -1,0 +1,16 @@
+"""The parts of a language model by name, checked: blocks, sites, norms, tokenizer, unembedding."""
+
+from .language_model import LanguageModel, logits_from_final_norm, wrap_language_model
+from .sites import resolve_sites, spread_sites
+from .unembedding import input_embedding_rows, token_ids_of, unembedding_rows
+
+__all__ = [
+    "LanguageModel",
+    "input_embedding_rows",
+    "logits_from_final_norm",
+    "resolve_sites",
+    "spread_sites",
+    "token_ids_of",
+    "unembedding_rows",
+    "wrap_language_model",
+]

@@ -1,0 +1,124 @@
+"""At which tokens of a context is a state read: the last, all, their mean, or a word's last?"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from concept_ppl.bridge.anatomy.tokenization import spaced, tokenize
+from concept_ppl.errors import InputError
+
+Positions = Literal["last", "all", "mean", "word"]
+POSITIONS: tuple[Positions, ...] = ("last", "all", "mean", "word")
+
+
+def check_positions(name: str) -> Positions:
+    """Return one of the names in ``POSITIONS``, or say which there are."""
+    for known in POSITIONS:
+        if name == known:
+            return known
+    raise InputError(f"positions '{name}' are unknown; choose {', '.join(POSITIONS)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One context and where in it states are read.
+
+    Attributes
+    ----------
+    tokens
+        The context, prefix included.
+    positions
+        Places in ``tokens``; several make as many rows, or one row where their mean is asked for.
+    n_own
+        How many tokens are the context's own.
+    """
+
+    tokens: tuple[int, ...]
+    positions: tuple[int, ...]
+    n_own: int
+
+    @property
+    def n_prefix(self) -> int:
+        """How many tokens stand before the context's own: 1 or 0."""
+        return len(self.tokens) - self.n_own
+
+
+def readings(
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    positions: Positions,
+    words: Sequence[str] | None = None,
+    prefix: int | None,
+    leading_space: bool,
+) -> list[Reading]:
+    """Tokenise contexts and find the positions that are asked for.
+
+    Parameters
+    ----------
+    tokenizer
+        A transformers tokenizer.
+    texts
+        The contexts.
+    positions
+        ``"last"``: the last real token (of an empty context the prefix). ``"all"``: each of the
+        context's own tokens (of an empty context none). ``"mean"``: all of them, to be averaged (of
+        an empty context the prefix). ``"word"``: the last token of a given word.
+    words
+        For ``"word"``: one a context, which must stand in it as a word; where it stands several
+        times, the last one is read.
+    prefix, leading_space
+        As `tokenize` takes them.
+
+    Raises
+    ------
+    InputError
+        If a row is no text, has no tokens at all, or does not hold its word.
+    """
+    check_positions(positions)
+    if (words is not None) != (positions == "word"):
+        raise InputError("words go with positions='word', and only with it.")
+    contexts = tokenize(tokenizer, texts, prefix=prefix, leading_space=leading_space)
+    found = []
+    for context in contexts:
+        n_prefix = int(prefix is not None and context[0] == prefix)
+        own = tuple(range(n_prefix, len(context)))
+        at = own if positions in ("all", "mean") else own[-1:]
+        if positions != "all" and not at:
+            at = (len(context) - 1,)
+        found.append(Reading(context, at, len(own)))
+    if words is None:
+        return found
+    return _at_words(tokenizer, spaced(tokenizer, texts, leading_space), words, found)
+
+
+def _at_words(
+    tokenizer: Any, texts: Sequence[str], words: Sequence[str], found: Sequence[Reading]
+) -> list[Reading]:
+    """Move each reading to the last token of its word, by the characters that the tokens cover."""
+    if len(words) != len(texts):
+        raise InputError(f"{len(words)} words for {len(texts)} contexts; give one a context.")
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(
+            f"{type(tokenizer).__name__} does not tell which characters a token covers, so a word "
+            "cannot be found in a context; read the last token, all or the mean."
+        )
+    moved = []
+    for row, (text, word, reading) in enumerate(zip(texts, words, found, strict=True)):
+        places = list(re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text)) if word else []
+        if not places:
+            raise InputError(f"Row {row} (counted from 0) does not hold the word {word!r}.")
+        last = places[-1].end() - 1
+        spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        covering = [
+            index
+            for index, (start, end) in enumerate(spans["offset_mapping"])
+            if start <= last < end
+        ]
+        if not covering:
+            raise InputError(f"Row {row} (counted from 0) has no token for the word {word!r}.")
+        # Offsets count the tokens of the text; the prefix may be the text's own first token.
+        shift = len(reading.tokens) - len(spans["offset_mapping"])
+        moved.append(Reading(reading.tokens, (covering[-1] + shift,), reading.n_own))
+    return moved

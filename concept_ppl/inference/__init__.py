@@ -1,0 +1,31 @@
+"""From log-tables and contexts to exact answers: posteriors, predictions, samples."""
+
+from .enumerated_contexts import EnumeratedContexts, enumerate_contexts
+from .plans import Plan, make_plan
+from .posteriors import ImpossibleContextError, Posterior, posterior
+from .queries import (
+    Assignments,
+    most_probable,
+    mutual_information,
+    pair_log_marginals,
+    predictive,
+    sample_posterior,
+)
+from .simulation import simulate
+
+__all__ = [
+    "Assignments",
+    "EnumeratedContexts",
+    "ImpossibleContextError",
+    "Plan",
+    "Posterior",
+    "enumerate_contexts",
+    "make_plan",
+    "most_probable",
+    "mutual_information",
+    "pair_log_marginals",
+    "posterior",
+    "predictive",
+    "sample_posterior",
+    "simulate",
+]
