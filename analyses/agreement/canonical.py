@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.designs.design import FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
 from concept_ppl.analyses.designs.intervals import (
     correlation_influence,
     degrees_of_freedom,
@@ -25,10 +23,10 @@ from concept_ppl.analyses.designs.ridge import (
     whitener,
 )
 from concept_ppl.analyses.designs.training_influence import direction_influence, training_influence
-from concept_ppl.analyses.results.figures import forest_plot
+from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import MISSING
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 from .controls import ControlComparison, beside_controls
@@ -38,7 +36,7 @@ LEAST_SQUARE = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
-class CanonicalCorrelations:
+class CanonicalCorrelations(Result):
     """Held-out squared canonical correlations, signed: −ρ² where a held-out ρ is below zero.
 
     Attributes
@@ -65,39 +63,35 @@ class CanonicalCorrelations:
     layer: str
     controls: ControlComparison | None = None
 
-    def tidy(self) -> pd.DataFrame:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Held-out squared canonical correlations of states and {self.target}"
+
+    def rows(self) -> Iterator[Row]:
         """One row a direction, the smallest, and the mean; then those of the controls."""
-        return result_frame(self._rows())
-
-    def summary(self) -> str:
-        """List the estimates, a line each."""
-        return "\n".join(
-            [
-                f"Held-out squared canonical correlations of states and {self.target}",
-                f"  smallest     {self.smallest}",
-                f"  mean         {self.mean}",
-                *(f"  direction {i}  {value}" for i, value in enumerate(self.directions, 1)),
-                *([] if self.controls is None else [self.controls.summary()]),
-            ]
-        )
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        caption = f"Held-out squared canonical correlations of states and {self.target}"
-        return latex_table(self.tidy(), caption, label)
-
-    def plot(self) -> Figure:
-        """Forest plot of the directions and their mean."""
-        entries = [(f"direction {i}", value) for i, value in enumerate(self.directions, 1)]
-        return forest_plot([*entries, ("mean", self.mean)], "held-out ρ² (signed)")
-
-    def _rows(self) -> Iterator[Row]:
         name = "canonical_correlations"
         yield Row(name, "rho2_smallest", self.target, self.smallest, self.layer)
         yield Row(name, "rho2_mean", self.target, self.mean, self.layer)
         for i, value in enumerate(self.directions, 1):
             yield Row(name, "rho2", f"{self.target}:direction_{i}", value, self.layer)
-        yield from () if self.controls is None else self.controls.rows()
+
+    def lines(self) -> list[str]:
+        """List the estimates, a line each."""
+        return [
+            f"  smallest     {self.smallest}",
+            f"  mean         {self.mean}",
+            *(f"  direction {i}  {value}" for i, value in enumerate(self.directions, 1)),
+        ]
+
+    def panel(self) -> Panel:
+        """Forest plot of the directions and their mean."""
+        entries = [(f"direction {i}", value) for i, value in enumerate(self.directions, 1)]
+        return forest([*entries, ("mean", self.mean)], "held-out ρ² (signed)")
+
+    def beside(self) -> tuple[Result, ...]:
+        """Return the controls, where there are some."""
+        return () if self.controls is None else (self.controls,)
 
 
 def canonical_correlations(

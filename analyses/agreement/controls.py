@@ -5,19 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.designs.blocks import joint_predictions
-from concept_ppl.analyses.designs.design import (
-    Design,
+from concept_ppl.analyses.designs.arrays import (
     FloatArray,
     IntArray,
     check_contrasts,
     check_level,
     check_states,
-    cluster_codes,
 )
+from concept_ppl.analyses.designs.blocks import joint_predictions
+from concept_ppl.analyses.designs.design import Design, cluster_codes
 from concept_ppl.analyses.designs.held_out import backward_share, share_difference, squared_errors
 from concept_ppl.analyses.designs.intervals import SquaredErrors, difference, explained_share
 from concept_ppl.analyses.designs.ridge import (
@@ -29,9 +26,9 @@ from concept_ppl.analyses.designs.ridge import (
     decompose,
 )
 from concept_ppl.analyses.designs.training_influence import training_influence
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.figures import Panel, forest
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 SHUFFLED = "shuffled"
@@ -57,7 +54,7 @@ class ControlFit:
 
 
 @dataclass(frozen=True, slots=True)
-class ControlComparison:
+class ControlComparison(Result):
     """Held-out backward R² of the model beside its controls.
 
     Attributes
@@ -90,39 +87,10 @@ class ControlComparison:
     target: str
     layer: str
 
-    def tidy(self) -> pd.DataFrame:
-        """Model, shuffled and each control; then the rows whose control is ``best``."""
-        return result_frame(self.rows())
-
-    def summary(self) -> str:
-        """List the model, its controls, the difference and the increment, a line each."""
-        names = "/".join(dict.fromkeys(self.best))
-        return "\n".join(
-            [
-                f"Held-out R²({self.target}|F) beside controls",
-                f"  model  {self.model}",
-                *(f"  {fit.name}  {fit.share}" for fit in self.controls),
-                f"  {SHUFFLED}  {self.shuffled}",
-                f"  model minus best control ({names})  {self.difference}",
-                f"  R²([best control, F]) minus R²(best control)  {self.increment}",
-            ]
-        )
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        caption = f"Held-out R²({self.target}|F) beside controls"
-        return latex_table(self.tidy(), caption, label)
-
-    def plot(self) -> Figure:
-        """Forest plot of all of them."""
-        entries = [
-            ("model", self.model),
-            *((fit.name, fit.share) for fit in self.controls),
-            (SHUFFLED, self.shuffled),
-            ("model − best", self.difference),
-            ("[best, model] − best", self.increment),
-        ]
-        return forest_plot(entries, "held-out R²")
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Held-out R²({self.target}|F) beside controls"
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows of the tidy table."""
@@ -138,6 +106,28 @@ class ControlComparison:
         yield row("r2_backward", self.best_share, "best")
         yield row("r2_difference", self.difference, "best")
         yield row("r2_increment", self.increment, "best")
+
+    def lines(self) -> list[str]:
+        """List the model, its controls, the difference and the increment, a line each."""
+        names = "/".join(dict.fromkeys(self.best))
+        return [
+            f"  model  {self.model}",
+            *(f"  {fit.name}  {fit.share}" for fit in self.controls),
+            f"  {SHUFFLED}  {self.shuffled}",
+            f"  model minus best control ({names})  {self.difference}",
+            f"  R²([best control, F]) minus R²(best control)  {self.increment}",
+        ]
+
+    def panel(self) -> Panel:
+        """Forest plot of all of them."""
+        entries = [
+            ("model", self.model),
+            *((fit.name, fit.share) for fit in self.controls),
+            (SHUFFLED, self.shuffled),
+            ("model − best", self.difference),
+            ("[best, model] − best", self.increment),
+        ]
+        return forest(entries, "held-out R²")
 
 
 def compare_controls(

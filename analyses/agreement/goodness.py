@@ -4,22 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.designs.design import FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
 from concept_ppl.analyses.designs.held_out import squared_errors
 from concept_ppl.analyses.designs.intervals import explained_share
 from concept_ppl.analyses.designs.ridge import States, as_decomposed, cross_fit, decompose
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.figures import Panel, forest
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 
 from .controls import ControlComparison, beside_controls
 
 
 @dataclass(frozen=True, slots=True)
-class GoodnessOfFit:
+class GoodnessOfFit(Result):
     """Held-out R² in both directions; the p-value is one-sided, of the null R² ≤ 0.
 
     Attributes
@@ -44,39 +42,35 @@ class GoodnessOfFit:
     layer: str
     controls: ControlComparison | None = None
 
-    def tidy(self) -> pd.DataFrame:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Held-out R² of the {self.target}"
+
+    def rows(self) -> Iterator[Row]:
         """One row an R²; `term` is the target, or target:contrast. Then those of the controls."""
-        return result_frame(self._rows())
-
-    def summary(self) -> str:
-        """List the estimates, a line each."""
-        return "\n".join(
-            [
-                f"Held-out R² of the {self.target}",
-                f"  forward  R²(F|Z)  {self.forward}",
-                f"  backward R²(Z|F)  {self.backward}",
-                *(f"    {name}  {value}" for name, value in self.per_contrast),
-                *([] if self.controls is None else [self.controls.summary()]),
-            ]
-        )
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        caption = f"Held-out R² of the {self.target}"
-        return latex_table(self.tidy(), caption, label)
-
-    def plot(self) -> Figure:
-        """Forest plot of all R²."""
-        overall = [("F given Z", self.forward), ("Z given F", self.backward)]
-        return forest_plot([*overall, *self.per_contrast], "held-out R²")
-
-    def _rows(self) -> Iterator[Row]:
         name = "goodness_of_fit"
         yield Row(name, "r2_forward", self.target, self.forward, self.layer)
         yield Row(name, "r2_backward", self.target, self.backward, self.layer)
         for contrast, value in self.per_contrast:
             yield Row(name, "r2_backward", f"{self.target}:{contrast}", value, self.layer)
-        yield from () if self.controls is None else self.controls.rows()
+
+    def lines(self) -> list[str]:
+        """List the estimates, a line each."""
+        return [
+            f"  forward  R²(F|Z)  {self.forward}",
+            f"  backward R²(Z|F)  {self.backward}",
+            *(f"    {name}  {value}" for name, value in self.per_contrast),
+        ]
+
+    def panel(self) -> Panel:
+        """Forest plot of all R²."""
+        overall = [("F given Z", self.forward), ("Z given F", self.backward)]
+        return forest([*overall, *self.per_contrast], "held-out R²")
+
+    def beside(self) -> tuple[Result, ...]:
+        """Return the controls, where there are some."""
+        return () if self.controls is None else (self.controls,)
 
 
 def goodness_of_fit(

@@ -2,20 +2,24 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.designs.design import check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import check_contrasts, check_level
 from concept_ppl.analyses.designs.held_out import backward_share
 from concept_ppl.analyses.designs.ridge import States, as_decomposed
-from concept_ppl.analyses.results.latex import latex_table
+from concept_ppl.analyses.results.figures import BLUE, GREEN, PURPLE, Panel
 from concept_ppl.analyses.results.multiplicity import benjamini_hochberg
+from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
 from concept_ppl.errors import InputError
 
 from .canonical import correlate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class LayerFit:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerCurve:
+class LayerCurve(Result):
     """The fit of each layer, in the order in which the caller gave them.
 
     Attributes
@@ -53,31 +57,38 @@ class LayerCurve:
     fits: tuple[LayerFit, ...]
     target: str
 
-    def tidy(self) -> pd.DataFrame:
-        """Three rows a layer; ``p_value`` adjusted across layers (Benjamini–Hochberg)."""
-        return benjamini_hochberg(result_frame(self._rows()))
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Held-out fit of the {self.target} by layer"
 
-    def summary(self) -> str:
+    def rows(self) -> Iterator[Row]:
+        """Three rows a layer; p-values not adjusted."""
+        for fit in self.fits:
+            yield Row("layer_curve", "rho2_smallest", self.target, fit.smallest, fit.layer)
+            yield Row("layer_curve", "rho2_mean", self.target, fit.mean, fit.layer)
+            yield Row("layer_curve", "r2_backward", self.target, fit.backward, fit.layer)
+
+    def lines(self) -> list[str]:
         """Smallest and mean ρ² and backward R², a line a layer, p-values not adjusted."""
-        lines = [
+        return [
             f"  {fit.layer}: smallest ρ² {fit.smallest}; mean ρ² {fit.mean}; R² {fit.backward}"
             for fit in self.fits
         ]
-        return "\n".join([f"Held-out fit of the {self.target} by layer", *lines])
 
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        caption = f"Held-out fit of the {self.target} by layer"
-        return latex_table(self.tidy(), caption, label)
-
-    def plot(self) -> Figure:
+    def panel(self) -> Panel:
         """Curves over the layers with their intervals."""
-        figure = Figure(figsize=(1.6 + 0.55 * max(8, len(self.fits)), 3.6), layout="constrained")
-        axes = figure.add_subplot()
+        return Panel(1.6 + 0.55 * max(8, len(self.fits)), 3.6, self._draw)
+
+    def tidy(self) -> pd.DataFrame:
+        """Return the rows with p-values adjusted across layers (Benjamini–Hochberg)."""
+        return benjamini_hochberg(result_frame(self.rows()))
+
+    def _draw(self, axes: "Axes") -> None:
         curves = (
-            ("smallest ρ²", "#aa3377", [fit.smallest for fit in self.fits]),
-            ("mean ρ²", "#4477aa", [fit.mean for fit in self.fits]),
-            ("R²(Z|F)", "#228833", [fit.backward for fit in self.fits]),
+            ("smallest ρ²", PURPLE, [fit.smallest for fit in self.fits]),
+            ("mean ρ²", BLUE, [fit.mean for fit in self.fits]),
+            ("R²(Z|F)", GREEN, [fit.backward for fit in self.fits]),
         )
         for shift, (label, colour, values) in zip((-0.12, 0.0, 0.12), curves, strict=True):
             at = [i + shift for i in range(len(values))]
@@ -87,13 +98,6 @@ class LayerCurve:
         axes.set_ylabel(f"held out, {self.target}")
         axes.axhline(0.0, color="0.7", lw=0.8, zorder=0)
         axes.legend(frameon=False)
-        return figure
-
-    def _rows(self) -> Iterator[Row]:
-        for fit in self.fits:
-            yield Row("layer_curve", "rho2_smallest", self.target, fit.smallest, fit.layer)
-            yield Row("layer_curve", "rho2_mean", self.target, fit.mean, fit.layer)
-            yield Row("layer_curve", "r2_backward", self.target, fit.backward, fit.layer)
 
 
 def layer_curve(

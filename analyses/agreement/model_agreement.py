@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
 from concept_ppl.analyses.designs.bootstrap import replicates
-from concept_ppl.analyses.designs.design import Design, FloatArray, IntArray, check_level
+from concept_ppl.analyses.designs.design import Design
 from concept_ppl.analyses.designs.held_out import squared_errors
 from concept_ppl.analyses.designs.intervals import (
     correlation_influence,
@@ -23,10 +22,10 @@ from concept_ppl.analyses.designs.intervals import (
     standard_error,
 )
 from concept_ppl.analyses.designs.ridge import States, as_decomposed, cross_fit, on_same_design
-from concept_ppl.analyses.results.figures import forest_plot
+from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, bootstrap_test
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 from .shared_directions import mean_correlation, shared_directions
@@ -35,7 +34,7 @@ FEWEST_PERMUTATIONS = 999
 
 
 @dataclass(frozen=True, slots=True)
-class CrossModel:
+class CrossModel(Result):
     """Agreement of two models' states of the same contexts, held out.
 
     Attributes
@@ -69,31 +68,33 @@ class CrossModel:
     names: tuple[str, str]
     layer: str
 
-    def tidy(self) -> pd.DataFrame:
-        """Both R², the directions and their mean, and the matched correlation, a row each."""
-        return result_frame(self._rows())
-
-    def summary(self) -> str:
-        """List the estimates, a line each, and the test of the matching."""
-        return "\n".join(
-            [
-                self._title(),
-                *(f"  {name}  {value}" for name, value in self._entries()),
-                f"  principal components kept in each fold: {', '.join(map(str, self.ranks))}",
-                f"  matching: {self.matching}",
-            ]
-        )
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), self._title(), label)
-
-    def plot(self) -> Figure:
-        """Forest plot of all estimates."""
-        return forest_plot(self._entries(), "held out")
-
-    def _title(self) -> str:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
         return f"Held-out agreement of the states of {self.names[0]} and {self.names[1]}"
+
+    def rows(self) -> Iterator[Row]:
+        """Both R², the directions and their mean, and the matched correlation, a row each."""
+        first, second = self.names
+        yield Row("cross_model", "r2", f"{second}|{first}", self.forward, self.layer)
+        yield Row("cross_model", "r2", f"{first}|{second}", self.backward, self.layer)
+        both = f"{first}:{second}"
+        for i, value in enumerate(self.directions, 1):
+            yield Row("cross_model", "rho2", f"{both}:direction_{i}", value, self.layer)
+        yield Row("cross_model", "rho2_mean", both, self.mean, self.layer)
+        yield Row("cross_model", "matched_correlation", both, self.matched, self.layer)
+
+    def lines(self) -> list[str]:
+        """List the estimates, a line each, and the test of the matching."""
+        return [
+            *(f"  {name}  {value}" for name, value in self._entries()),
+            f"  principal components kept in each fold: {', '.join(map(str, self.ranks))}",
+            f"  matching: {self.matching}",
+        ]
+
+    def panel(self) -> Panel:
+        """Forest plot of all estimates."""
+        return forest(self._entries(), "held out")
 
     def _entries(self) -> list[tuple[str, Estimate]]:
         first, second = self.names
@@ -104,16 +105,6 @@ class CrossModel:
             ("mean ρ²", self.mean),
             ("matched correlation", self.matched),
         ]
-
-    def _rows(self) -> Iterator[Row]:
-        first, second = self.names
-        yield Row("cross_model", "r2", f"{second}|{first}", self.forward, self.layer)
-        yield Row("cross_model", "r2", f"{first}|{second}", self.backward, self.layer)
-        both = f"{first}:{second}"
-        for i, value in enumerate(self.directions, 1):
-            yield Row("cross_model", "rho2", f"{both}:direction_{i}", value, self.layer)
-        yield Row("cross_model", "rho2_mean", both, self.mean, self.layer)
-        yield Row("cross_model", "matched_correlation", both, self.matched, self.layer)
 
 
 def cross_model(

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.designs.design import FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
 from concept_ppl.analyses.designs.held_out import share_difference, squared_errors
 from concept_ppl.analyses.designs.intervals import (
     squared_correlation_difference,
@@ -20,9 +19,9 @@ from concept_ppl.analyses.designs.ridge import (
     cross_fit,
     on_same_design,
 )
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
+from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.multiplicity import holm
+from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
 
 from .canonical import canonical_scores
@@ -32,7 +31,7 @@ ANALYSIS = "model_difference"
 
 
 @dataclass(frozen=True, slots=True)
-class ModelDifference:
+class ModelDifference(Result):
     """Held-out fit of the first model's states minus that of the second's, paired.
 
     Attributes
@@ -63,49 +62,26 @@ class ModelDifference:
     target: str
     layer: str
 
-    def tidy(self) -> pd.DataFrame:
-        """Both R², differences and increments, a row each; contrasts adjusted by Holm.
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"{self.models[0]} minus {self.models[1]}, held out"
+
+    @property
+    def headline(self) -> str:
+        """Say how it came out."""
+        return f"{self.title}: R²({self.target}|F)"
+
+    def rows(self) -> Iterator[Row]:
+        """Both R², differences and increments, then the contrasts; p-values not adjusted.
 
         ``term`` begins with the model that a row speaks of; a difference is from the model that
         ``control`` names.
         """
-        return pd.concat([result_frame(self._rows()), self.tidy_contrasts()], ignore_index=True)
+        yield from self._paired_rows()
+        yield from self._contrast_rows()
 
-    def tidy_contrasts(self) -> pd.DataFrame:
-        """Return the differences of the contrasts, a row each, adjusted by Holm."""
-        return holm(result_frame(self._contrast_rows()))
-
-    def summary(self) -> str:
-        """List both R², the differences and the increments, a line each."""
-        levels = [
-            f"  {name}  {share}" for name, share in zip(self.models, self.shares, strict=True)
-        ]
-        lines = [f"  {name}  {value}" for name, value in self._differences()]
-        return "\n".join([f"{self._title()}: R²({self.target}|F)", *levels, *lines])
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), self._title(), label)
-
-    def plot(self) -> Figure:
-        """Forest plot of the differences and increments."""
-        return forest_plot(self._differences(), self._title())
-
-    def _title(self) -> str:
-        return f"{self.models[0]} minus {self.models[1]}, held out"
-
-    def _differences(self) -> list[tuple[str, Estimate]]:
-        first, second = self.models
-        return [
-            (f"R² of the {self.target}", self.r2),
-            *self.per_contrast,
-            ("smallest ρ²", self.smallest),
-            ("mean ρ²", self.mean),
-            (f"{first} adds to {second}", self.increments[0]),
-            (f"{second} adds to {first}", self.increments[1]),
-        ]
-
-    def _rows(self) -> Iterator[Row]:
+    def _paired_rows(self) -> Iterator[Row]:
         def row(quantity: str, name: str, value: Estimate, other: str = "") -> Row:
             term = f"{name}: {self.target}"
             return Row(ANALYSIS, quantity, term, value, self.layer, other)
@@ -118,6 +94,38 @@ class ModelDifference:
         yield row("rho2_mean_difference", first, self.mean, second)
         yield row("r2_increment", first, self.increments[0], second)
         yield row("r2_increment", second, self.increments[1], first)
+
+    def lines(self) -> list[str]:
+        """List both R², the differences and the increments, a line each."""
+        levels = [
+            f"  {name}  {share}" for name, share in zip(self.models, self.shares, strict=True)
+        ]
+        lines = [f"  {name}  {value}" for name, value in self._differences()]
+        return [*levels, *lines]
+
+    def panel(self) -> Panel:
+        """Forest plot of the differences and increments."""
+        return forest(self._differences(), self.title)
+
+    def tidy(self) -> pd.DataFrame:
+        """Return the rows, those of contrasts adjusted by Holm."""
+        paired = result_frame(self._paired_rows())
+        return pd.concat([paired, self.tidy_contrasts()], ignore_index=True)
+
+    def tidy_contrasts(self) -> pd.DataFrame:
+        """Return the differences of the contrasts, a row each, adjusted by Holm."""
+        return holm(result_frame(self._contrast_rows()))
+
+    def _differences(self) -> list[tuple[str, Estimate]]:
+        first, second = self.models
+        return [
+            (f"R² of the {self.target}", self.r2),
+            *self.per_contrast,
+            ("smallest ρ²", self.smallest),
+            ("mean ρ²", self.mean),
+            (f"{first} adds to {second}", self.increments[0]),
+            (f"{second} adds to {first}", self.increments[1]),
+        ]
 
     def _contrast_rows(self) -> Iterator[Row]:
         first, second = self.models

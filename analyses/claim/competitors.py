@@ -13,8 +13,9 @@ their own; otherwise overfitted directions would look straighter in training tha
 import numpy as np
 from sklearn.kernel_approximation import RBFSampler
 
+from concept_ppl.analyses.designs.arrays import FloatArray
 from concept_ppl.analyses.designs.blocks import joint_predictions
-from concept_ppl.analyses.designs.design import Design, FloatArray
+from concept_ppl.analyses.designs.design import Design
 from concept_ppl.analyses.designs.intervals import difference
 from concept_ppl.analyses.designs.ridge import DecomposedStates, cross_fit, decompose, whitener
 from concept_ppl.analyses.designs.training_moments import training_moments

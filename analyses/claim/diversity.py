@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg
 
-from concept_ppl.analyses.designs.design import FloatArray, check_states
+from concept_ppl.analyses.designs.arrays import FloatArray, check_states
 from concept_ppl.errors import InputError
 
 

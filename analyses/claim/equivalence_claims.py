@@ -17,22 +17,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 from scipy import stats
 
 from concept_ppl.analyses.agreement.controls import ControlComparison, beside_controls
-from concept_ppl.analyses.designs.design import check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import check_contrasts, check_level
 from concept_ppl.analyses.designs.held_out import backward_share, least_share
 from concept_ppl.analyses.designs.ridge import States, as_decomposed
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, in_words, result_frame
+from concept_ppl.analyses.results.figures import Panel, forest
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row, in_words
 from concept_ppl.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Equivalence:
+class Equivalence(Result):
     """The claim that the map is linear and invertible up to a margin.
 
     Attributes
@@ -69,47 +67,43 @@ class Equivalence:
         """``shown`` or ``not shown``."""
         return "shown" if self.shown else "not shown"
 
-    def tidy(self) -> pd.DataFrame:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Linear and invertible in the {self.target}, margin {self.margin:g}"
+
+    @property
+    def headline(self) -> str:
+        """Say how it came out."""
+        return f"{self.title}: {self.verdict} ({in_words(self.p_value)})"
+
+    def rows(self) -> Iterator[Row]:
         """One row a quantity and one the claim, whose estimate is the smaller lower bound."""
-        return result_frame(self._rows())
-
-    def summary(self) -> str:
-        """Give the verdict, and what it rests on."""
-        level = f"{100 * self.worst.ci_level:g}%"
-        parts = (("worst R²", self.worst), ("R²(Z|F)", self.backward))
-        return "\n".join(
-            [
-                f"Linear and invertible in the {self.target}, margin {self.margin:g}: "
-                f"{self.verdict} ({in_words(self.p_value)})",
-                *(
-                    f"  {name:<12} {part.estimate:.3f}, one-sided {level} lower bound "
-                    f"{part.ci_low:.3f}, {in_words(part.p_value)}"
-                    for name, part in parts
-                ),
-                *([] if self.controls is None else [self.controls.summary()]),
-            ]
-        )
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        caption = f"Linear and invertible in the {self.target}, margin {self.margin:g}"
-        return latex_table(self.tidy(), caption, label)
-
-    def plot(self) -> Figure:
-        """Forest plot of both quantities from their lower bounds on, with the margin."""
-        entries = [("worst direction", self.worst), ("R²(Z|F)", self.backward)]
-        figure = forest_plot(entries, "held out, one-sided")
-        figure.axes[0].axvline(self.margin, color="#aa3377", lw=1.2, ls="--")
-        return figure
-
-    def _rows(self) -> Iterator[Row]:
         name = "equivalence"
         yield Row(name, "r2_worst_direction", self.target, self.worst, self.layer)
         yield Row(name, "r2_backward", self.target, self.backward, self.layer)
         weaker = min(self.worst, self.backward, key=lambda part: part.ci_low)
         claim = replace(weaker, p_value=self.p_value)
         yield Row(name, "linear_and_invertible", self.target, claim, self.layer)
-        yield from () if self.controls is None else self.controls.rows()
+
+    def lines(self) -> list[str]:
+        """Give the verdict, and what it rests on."""
+        level = f"{100 * self.worst.ci_level:g}%"
+        parts = (("worst R²", self.worst), ("R²(Z|F)", self.backward))
+        return [
+            f"  {name:<12} {part.estimate:.3f}, one-sided {level} lower bound "
+            f"{part.ci_low:.3f}, {in_words(part.p_value)}"
+            for name, part in parts
+        ]
+
+    def panel(self) -> Panel:
+        """Forest plot of both quantities from their lower bounds on, with the margin."""
+        entries = [("worst direction", self.worst), ("R²(Z|F)", self.backward)]
+        return forest(entries, "held out, one-sided", self.margin)
+
+    def beside(self) -> tuple[Result, ...]:
+        """Return the controls, where there are some."""
+        return () if self.controls is None else (self.controls,)
 
 
 def equivalence(

@@ -20,10 +20,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.designs.design import Design, FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.design import Design
 from concept_ppl.analyses.designs.ridge import (
     CrossFit,
     DecomposedStates,
@@ -34,10 +33,10 @@ from concept_ppl.analyses.designs.ridge import (
     whitener,
 )
 from concept_ppl.analyses.designs.training_influence import training_influence
-from concept_ppl.analyses.results.figures import forest_plot
+from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import MISSING, HypothesisTest
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 
 from .diversity import Diversity, diversity_condition
 from .prequential import prequential_variates
@@ -52,7 +51,7 @@ N_DRAWS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Invertibility:
+class Invertibility(Result):
     """Rank tests of the map, and its singular values there and back.
 
     Attributes
@@ -98,33 +97,13 @@ class Invertibility:
         """The test of the null that the map loses a direction."""
         return self.tests[-1]
 
-    def tidy(self) -> pd.DataFrame:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Invertibility of the map from {self.target}"
+
+    def rows(self) -> Iterator[Row]:
         """One row a singular value, a test, and a condition number."""
-        return result_frame(self._rows())
-
-    def summary(self) -> str:
-        """Say what was shown, then the numbers, a line each."""
-        q = len(self.tests)
-        lines = [
-            f"Rank of the map from {self.target} to states: {self.estimated_rank} of {q} shown "
-            f"({self.method}, {self.variant})",
-            f"  full column rank: {self.full_rank}",
-            f"  condition number there and back: {self.condition_number}",
-            *(f"  singular value {i}  {s}" for i, s in enumerate(self.singular_values, 1)),
-            f"  condition number of the contrasts' correlations: {self.contrast_condition:.4g}",
-        ]
-        return "\n".join(lines if self.diversity is None else [*lines, f"  {self.diversity}"])
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), f"Invertibility of the map from {self.target}", label)
-
-    def plot(self) -> Figure:
-        """Forest plot of the singular values."""
-        entries = [(f"direction {i}", s) for i, s in enumerate(self.singular_values, 1)]
-        return forest_plot(entries, "singular value, there and back")
-
-    def _rows(self) -> Iterator[Row]:
         name, target, layer = "invertibility", self.target, self.layer
         for i, value in enumerate(self.singular_values, 1):
             yield Row(name, "singular_value", f"{target}:direction_{i}", value, layer)
@@ -150,6 +129,29 @@ class Invertibility:
             numbers["unembedding_condition"] = self.diversity.condition_number
         for quantity, number in numbers.items():
             yield Row(name, quantity, target, _plain(number, size), layer)
+
+    def panel(self) -> Panel:
+        """Forest plot of the singular values."""
+        entries = [(f"direction {i}", s) for i, s in enumerate(self.singular_values, 1)]
+        return forest(entries, "singular value, there and back")
+
+    @property
+    def headline(self) -> str:
+        """Say which rank was shown."""
+        return (
+            f"Rank of the map from {self.target} to states: {self.estimated_rank} of "
+            f"{len(self.tests)} shown ({self.method}, {self.variant})"
+        )
+
+    def lines(self) -> list[str]:
+        """Return the numbers, a line each."""
+        return [
+            f"  full column rank: {self.full_rank}",
+            f"  condition number there and back: {self.condition_number}",
+            *(f"  singular value {i}  {s}" for i, s in enumerate(self.singular_values, 1)),
+            f"  condition number of the contrasts' correlations: {self.contrast_condition:.4g}",
+            *([] if self.diversity is None else [f"  {self.diversity}"]),
+        ]
 
 
 def invertibility(

@@ -28,9 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import statsmodels.api as sm
-from matplotlib.figure import Figure
 from scipy import stats
 from statsmodels.stats.diagnostic import linear_rainbow, linear_reset, recursive_olsresiduals
 
@@ -43,19 +41,14 @@ from concept_ppl.analyses.covariance.sandwich import (
     least_squares,
 )
 from concept_ppl.analyses.covariance.satterthwaite import hotelling_df
-from concept_ppl.analyses.designs.design import (
-    Design,
-    FloatArray,
-    IntArray,
-    check_contrasts,
-    check_level,
-)
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.design import Design
 from concept_ppl.analyses.designs.held_out import backward_share
 from concept_ppl.analyses.designs.ridge import States, as_decomposed, whitener
-from concept_ppl.analyses.results.figures import forest_plot
+from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, f_test, invalid, t_test
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 from .competitors import backward_gain, forward_gain, nested_directions
@@ -84,7 +77,7 @@ class Diagnostic:
 
 
 @dataclass(frozen=True, slots=True)
-class Linearity:
+class Linearity(Result):
     """What speaks for and against an affine map.
 
     Attributes
@@ -146,38 +139,18 @@ class Linearity:
             return "curved: a nonlinear map or second-order terms do better"
         return f"undecided: a gain of {self.margin:g} in R² cannot be ruled out"
 
-    def tidy(self) -> pd.DataFrame:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Linearity of the map to {self.target}"
+
+    @property
+    def headline(self) -> str:
+        """Say how it came out."""
+        return f"Is the map between states and {self.target} affine? {self.verdict}"
+
+    def rows(self) -> Iterator[Row]:
         """One row an R², a gain, a test and a diagnostic."""
-        return result_frame(self._rows())
-
-    def summary(self) -> str:
-        """Return the verdict, and what it rests on, a line each."""
-        return "\n".join(
-            [
-                f"Is the map between states and {self.target} affine? {self.verdict}",
-                f"  affine R²(Z|F)       {self.backward}",
-                f"  gain, F given Z      {self.forward_gain}",
-                f"  gain, Z given F      {self.backward_gain}",
-                f"  added terms          {self.added_terms}",
-                "  not in the verdict:",
-                *(f"    {part.name}: {part.test} ({part.caveat})" for part in self.diagnostics),
-            ]
-        )
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), f"Linearity of the map to {self.target}", label)
-
-    def plot(self) -> Figure:
-        """Forest plot of the affine R² and of both gains."""
-        entries = [
-            ("affine R²(Z|F)", self.backward),
-            ("gain, F given Z", self.forward_gain),
-            ("gain, Z given F", self.backward_gain),
-        ]
-        return forest_plot(entries, "held-out R²")
-
-    def _rows(self) -> Iterator[Row]:
         name = "linearity"
         yield Row(name, "r2_backward", self.target, self.backward, self.layer)
         yield Row(name, "r2_gain_forward", self.target, self.forward_gain, self.layer)
@@ -196,6 +169,26 @@ class Linearity:
                 level=self.backward.ci_level,
                 layer=self.layer,
             )
+
+    def lines(self) -> list[str]:
+        """Return the verdict, and what it rests on, a line each."""
+        return [
+            f"  affine R²(Z|F)       {self.backward}",
+            f"  gain, F given Z      {self.forward_gain}",
+            f"  gain, Z given F      {self.backward_gain}",
+            f"  added terms          {self.added_terms}",
+            "  not in the verdict:",
+            *(f"    {part.name}: {part.test} ({part.caveat})" for part in self.diagnostics),
+        ]
+
+    def panel(self) -> Panel:
+        """Forest plot of the affine R² and of both gains."""
+        entries = [
+            ("affine R²(Z|F)", self.backward),
+            ("gain, F given Z", self.forward_gain),
+            ("gain, Z given F", self.backward_gain),
+        ]
+        return forest(entries, "held-out R²")
 
 
 def linearity(

@@ -16,14 +16,14 @@ cross-fitted ridge map, with α chosen inside the training folds.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 from scipy import special, stats
 
-from concept_ppl.analyses.designs.design import Design, FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.design import Design
 from concept_ppl.analyses.designs.intervals import SquaredErrors, explained_share, standard_error
 from concept_ppl.analyses.designs.ridge import (
     CrossFit,
@@ -34,11 +34,15 @@ from concept_ppl.analyses.designs.ridge import (
     whitener,
 )
 from concept_ppl.analyses.designs.training_influence import baseline_influence, training_influence
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.figures import BLUE, INK, Panel
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 from .power_path import best_powers, contrasts
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 POWERS: tuple[float, ...] = tuple(np.arange(-0.25, 1.51, 0.125).tolist())
 ENDS = (0.0, 1.0)
@@ -49,7 +53,7 @@ LARGEST = 1e8
 
 
 @dataclass(frozen=True, slots=True)
-class PosteriorForm:
+class PosteriorForm(Result):
     """Which function of the posterior the states are affine in.
 
     Attributes
@@ -89,50 +93,48 @@ class PosteriorForm:
         inside = 0.0 < self.alpha.estimate < 1.0
         return f"{'between' if inside else 'beyond'}: α̂ = {self.alpha.estimate:.2f}"
 
-    def tidy(self) -> pd.DataFrame:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Power of the posterior of {self.target}"
+
+    @property
+    def headline(self) -> str:
+        """Say how it came out."""
+        return f"Log-posterior or posterior of {self.target}? {self.verdict}"
+
+    def rows(self) -> Iterator[Row]:
         """One row for α, the fit at the chosen α, the difference, and each power of the grid."""
-        return result_frame(self._rows())
-
-    def summary(self) -> str:
-        """Return the verdict, and what it rests on, a line each."""
-        return "\n".join(
-            [
-                f"Log-posterior or posterior of {self.target}? {self.verdict}",
-                f"  α̂                             {self.alpha}",
-                f"  fit, α chosen in training     {self.chosen}",
-                f"  log-posterior less posterior  {self.difference}",
-                *(f"  fit at α = {power:<6g}            {value}" for power, value in self.profile),
-            ]
-        )
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), f"Power of the posterior of {self.target}", label)
-
-    def plot(self) -> Figure:
-        """Held-out fit along the path, with the interval of α."""
-        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-        axes = figure.add_subplot()
-        powers = [power for power, _ in self.profile]
-        fits = [value for _, value in self.profile]
-        axes.axvspan(self.alpha.ci_low, self.alpha.ci_high, color="0.9", zorder=0)
-        axes.vlines(
-            powers, [fit.ci_low for fit in fits], [fit.ci_high for fit in fits], color="#4477aa"
-        )
-        axes.plot(powers, [fit.estimate for fit in fits], "o-", color="#4477aa", ms=4)
-        axes.axvline(self.alpha.estimate, color="#223355", lw=1.0)
-        axes.set_xticks([*ENDS, 0.5], ["log p", "p", "½"])
-        axes.set_xlabel("power α")
-        axes.set_ylabel("held-out R², whitened contrasts")
-        return figure
-
-    def _rows(self) -> Iterator[Row]:
         name = "posterior_form"
         yield Row(name, "alpha", self.target, self.alpha, self.layer)
         yield Row(name, "r2_chosen", self.target, self.chosen, self.layer)
         yield Row(name, "r2_log_minus_plain", self.target, self.difference, self.layer)
         for power, value in self.profile:
             yield Row(name, "r2", f"{self.target}:alpha_{power:g}", value, self.layer)
+
+    def lines(self) -> list[str]:
+        """Return the verdict, and what it rests on, a line each."""
+        return [
+            f"  α̂                             {self.alpha}",
+            f"  fit, α chosen in training     {self.chosen}",
+            f"  log-posterior less posterior  {self.difference}",
+            *(f"  fit at α = {power:<6g}            {value}" for power, value in self.profile),
+        ]
+
+    def panel(self) -> Panel:
+        """Held-out fit along the path, with the interval of α."""
+        return Panel(6.4, 3.6, self._draw)
+
+    def _draw(self, axes: "Axes") -> None:
+        powers = [power for power, _ in self.profile]
+        fits = [value for _, value in self.profile]
+        axes.axvspan(self.alpha.ci_low, self.alpha.ci_high, color="0.9", zorder=0)
+        axes.vlines(powers, [fit.ci_low for fit in fits], [fit.ci_high for fit in fits], color=BLUE)
+        axes.plot(powers, [fit.estimate for fit in fits], "o-", color=BLUE, ms=4)
+        axes.axvline(self.alpha.estimate, color=INK, lw=1.0)
+        axes.set_xticks([*ENDS, 0.5], ["log p", "p", "½"])
+        axes.set_xlabel("power α")
+        axes.set_ylabel("held-out R², whitened contrasts")
 
 
 def posterior_form(

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from concept_ppl.analyses.designs.design import Design, FloatArray
+from concept_ppl.analyses.designs.arrays import FloatArray
+from concept_ppl.analyses.designs.design import Design
 
 FINE_STEPS = 800
 MOST_ZOOMS = 6

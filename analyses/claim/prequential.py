@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from concept_ppl.analyses.designs.design import FloatArray, IntArray
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
 from concept_ppl.analyses.designs.ridge import (
     PENALTIES,
     DecomposedStates,

@@ -20,20 +20,19 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.designs.design import (
+from concept_ppl.analyses.designs.arrays import (
     FloatArray,
     IntArray,
     check_contrasts,
     check_level,
     check_states,
-    make_design,
 )
+from concept_ppl.analyses.designs.design import make_design
+from concept_ppl.analyses.results.figures import Panel, p_value_path
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, f_test, invalid
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Row, result_frame
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Row
 from concept_ppl.errors import InputError
 
 Method = Literal["kleibergen_paap", "robin_smith"]
@@ -66,7 +65,7 @@ class Correlations:
 
 
 @dataclass(frozen=True, slots=True)
-class RankTests:
+class RankTests(Result):
     """Tests of rank ≤ 0, 1, …, one less than full, and the rank that they leave standing.
 
     Attributes
@@ -98,29 +97,21 @@ class RankTests:
         """Whether every smaller rank is rejected."""
         return self.estimated_rank == self.full_rank
 
-    def tidy(self) -> pd.DataFrame:
-        """One row a null, `target:rank_at_most_r`; estimates are statistics."""
-        return result_frame(self._rows())
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Rank of states on {self.target}"
 
-    def summary(self) -> str:
-        """List the tests, a line each, and the estimated rank."""
-        return "\n".join(
-            [
-                f"Rank of states on {self.target} ({self.method}), {self.n} rows, "
-                f"{self.n_clusters} clusters: {self.estimated_rank} of {self.full_rank}",
-                *(f"  {test}" for test in self.tests),
-            ]
+    @property
+    def headline(self) -> str:
+        """Say how it came out."""
+        return (
+            f"{self.title} ({self.method}), {self.n} rows, "
+            f"{self.n_clusters} clusters: {self.estimated_rank} of {self.full_rank}"
         )
 
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), f"Rank of states on {self.target}", label)
-
-    def plot(self) -> Figure:
-        """p-value of each null, on a log scale, with the level of the sequence."""
-        return plot_p_values(self.tests, 1.0 - self.ci_level)
-
-    def _rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Row]:
+        """One row a null, `target:rank_at_most_r`; estimates are statistics."""
         for r, test in enumerate(self.tests):
             yield test.as_row(
                 "rank_tests",
@@ -131,6 +122,14 @@ class RankTests:
                 level=self.ci_level,
                 layer=self.layer,
             )
+
+    def lines(self) -> list[str]:
+        """List the tests, a line each, and the estimated rank."""
+        return [f"  {test}" for test in self.tests]
+
+    def panel(self) -> Panel:
+        """p-value of each null, on a log scale, with the level of the sequence."""
+        return p_value_path(self.tests, 1.0 - self.ci_level, "rank at most")
 
 
 def rank_tests(
@@ -294,21 +293,6 @@ def _robin_smith(null: str, scores: FloatArray) -> HypothesisTest:
     df = float(np.clip(trace**2 / square, 1.0, m)) if square > 0 else float(m)
     statistic = float(total @ total) / (n_clusters * trace)
     return f_test(null, statistic, df, df * (n_clusters - 1))
-
-
-def plot_p_values(
-    tests: tuple[HypothesisTest, ...], alpha: float, label: str = "rank at most"
-) -> Figure:
-    """Draw the p-value of a sequence of nulls; those that are invalid are left out."""
-    figure = Figure(figsize=(4.8, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    valid = [(r, max(test.p_value, 1e-300)) for r, test in enumerate(tests) if test.is_valid]
-    axes.semilogy([r for r, _ in valid], [p for _, p in valid], "o-", color="#223355")
-    axes.axhline(alpha, color="0.7", lw=0.8)
-    axes.set_xticks(range(len(tests)))
-    axes.set_xlabel(label)
-    axes.set_ylabel("p-value")
-    return figure
 
 
 def orthonormal_basis(values: FloatArray, weights: FloatArray) -> FloatArray:

@@ -12,20 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.designs.design import (
-    check_contrasts,
-    check_level,
-    check_states,
-    cluster_codes,
-)
+from concept_ppl.analyses.designs.arrays import check_contrasts, check_level, check_states
+from concept_ppl.analyses.designs.design import cluster_codes
+from concept_ppl.analyses.results.figures import Panel, p_value_path
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, chi2_test, f_test, invalid
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Row, result_frame
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Row
 
-from .robust_rank import orthonormal_basis, plot_p_values
+from .robust_rank import orthonormal_basis
 
 ROWS_PER_COLUMN = 3
 """With fewer rows for each column of both sides there is no test: Bartlett's χ² rejects true nulls
@@ -33,7 +28,7 @@ in most samples, and any dependence of the errors on the contrasts does the same
 
 
 @dataclass(frozen=True, slots=True)
-class CanonicalTests:
+class CanonicalTests(Result):
     """Sequential tests that the canonical correlations from k + 1 on are zero.
 
     Attributes
@@ -59,30 +54,18 @@ class CanonicalTests:
     target: str
     layer: str
 
-    def tidy(self) -> pd.DataFrame:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Wilks tests of canonical correlations of states and {self.target}"
+
+    @property
+    def headline(self) -> str:
+        """Say how it came out."""
+        return f"In-sample canonical correlations of states and {self.target}, {self.n} rows"
+
+    def rows(self) -> Iterator[Row]:
         """One row a null and distribution, `target:zero_from_k`; estimates are statistics."""
-        return result_frame(self._rows())
-
-    def summary(self) -> str:
-        """List correlation, Λ and Rao's test, a line a null."""
-        lines = zip(self.correlations, self.wilks, self.rao, strict=True)
-        return "\n".join(
-            [
-                f"In-sample canonical correlations of states and {self.target}, {self.n} rows",
-                *(f"  r = {r:.3f}  Λ = {value:.4g}  {test}" for r, value, test in lines),
-            ]
-        )
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        caption = f"Wilks tests of canonical correlations of states and {self.target}"
-        return latex_table(self.tidy(), caption, label)
-
-    def plot(self) -> Figure:
-        """p-value of each null by Rao's F."""
-        return plot_p_values(self.rao, 1.0 - self.ci_level, "correlations that are not zero")
-
-    def _rows(self) -> Iterator[Row]:
         for quantity, tests in (("wilks_rao_f", self.rao), ("wilks_bartlett_chi2", self.bartlett)):
             for k, test in enumerate(tests, 1):
                 yield test.as_row(
@@ -94,6 +77,15 @@ class CanonicalTests:
                     level=self.ci_level,
                     layer=self.layer,
                 )
+
+    def lines(self) -> list[str]:
+        """List correlation, Λ and Rao's test, a line a null."""
+        lines = zip(self.correlations, self.wilks, self.rao, strict=True)
+        return [f"  r = {r:.3f}  Λ = {value:.4g}  {test}" for r, value, test in lines]
+
+    def panel(self) -> Panel:
+        """p-value of each null by Rao's F."""
+        return p_value_path(self.rao, 1.0 - self.ci_level, "correlations that are not zero")
 
 
 def canonical_tests(

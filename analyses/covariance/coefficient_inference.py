@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from concept_ppl.analyses.designs.design import FloatArray, IntArray
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, f_test, invalid
 
 from .sandwich import LeastSquares, adjusted_scores, cluster_meats, row_meats

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from concept_ppl.analyses.designs.design import FloatArray, IntArray
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
 from concept_ppl.errors import InputError
 
 COLLINEAR = 1e-13

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from concept_ppl.analyses.designs.design import FloatArray, IntArray
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
 
 from .sandwich import NUMBERS_AT_ONCE, ClusterAdjustment, LeastSquares, cluster_adjustment
 

@@ -24,7 +24,7 @@ from typing import Literal
 
 import numpy as np
 
-from concept_ppl.analyses.designs.design import FloatArray, IntArray
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, bootstrap_test, invalid
 from concept_ppl.errors import InputError
 

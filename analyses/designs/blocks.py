@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from scipy import linalg
 
-from .design import FloatArray
+from .arrays import FloatArray
 from .ridge import PENALTIES, DecomposedStates, Spectrum, held_out_losses
 from .training_moments import HeldOut
 

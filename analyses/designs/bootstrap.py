@@ -5,22 +5,20 @@ here refit them.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 from scipy import stats
 
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.figures import Panel, forest
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
-from .design import FloatArray, check_contrasts, check_level
+from .arrays import FloatArray, check_contrasts, check_level
 from .refits import QUANTITIES, make_refitter, refit
 from .ridge import States, as_decomposed
 
@@ -31,7 +29,7 @@ FEWEST_REFITS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterBootstrap:
+class ClusterBootstrap(Result):
     """Held-out numbers with intervals from refits under random weights of the clusters; no tests.
 
     Attributes
@@ -55,33 +53,25 @@ class ClusterBootstrap:
     target: str
     layer: str
 
-    def tidy(self) -> pd.DataFrame:
-        """One row a quantity."""
-        rows = zip(QUANTITIES, self._estimates(), strict=True)
-        return result_frame(
-            Row("cluster_bootstrap", name, self.target, value, self.layer) for name, value in rows
-        )
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Held-out fit of the {self.target}, {self.n_refits} refits"
 
-    def summary(self) -> str:
+    def rows(self) -> Iterator[Row]:
+        """One row a quantity."""
+        for name, value in zip(QUANTITIES, self._estimates(), strict=True):
+            yield Row("cluster_bootstrap", name, self.target, value, self.layer)
+
+    def lines(self) -> list[str]:
         """List the estimates, a line each."""
         names = ("forward  R²(F|Z)", "backward R²(Z|F)", "smallest ρ²", "mean ρ²")
-        lines = zip(names, self._estimates(), strict=True)
-        return "\n".join(
-            [
-                f"Held-out fit of the {self.target}, {self.n_refits} refits",
-                *(f"  {name}  {value}" for name, value in lines),
-            ]
-        )
+        return [f"  {name}  {value}" for name, value in zip(names, self._estimates(), strict=True)]
 
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        caption = f"Held-out fit of the {self.target}, {self.n_refits} refits"
-        return latex_table(self.tidy(), caption, label)
-
-    def plot(self) -> Figure:
+    def panel(self) -> Panel:
         """Forest plot of the four estimates."""
         names = ("R²(F|Z)", "R²(Z|F)", "smallest ρ²", "mean ρ²")
-        return forest_plot(list(zip(names, self._estimates(), strict=True)), "held out")
+        return forest(list(zip(names, self._estimates(), strict=True)), "held out")
 
     def _estimates(self) -> tuple[Estimate, ...]:
         return self.forward, self.backward, self.smallest, self.mean

@@ -7,7 +7,8 @@ from scipy import linalg
 
 from concept_ppl.analyses.results.rows import Estimate
 
-from .design import Design, FloatArray
+from .arrays import FloatArray
+from .design import Design
 from .intervals import SquaredErrors, difference, explained_share
 from .ridge import CrossFit, DecomposedStates, cross_fit
 from .training_influence import baseline_influence, training_influence

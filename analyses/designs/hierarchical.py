@@ -10,18 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 from scipy import stats
 
-from concept_ppl.analyses.results.figures import forest_plot
+from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, invalid, t_test
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
+from .arrays import FloatArray, IntArray, check_level
 from .bootstrap import replicates
-from .design import FloatArray, IntArray, check_level, cluster_codes
+from .design import cluster_codes
 
 FEWEST_REPLICATES = 50
 FEWEST_WORLDS = 5
@@ -31,7 +30,7 @@ Statistic = Callable[[FloatArray, FloatArray], float]
 
 
 @dataclass(frozen=True, slots=True)
-class HierarchicalBootstrap:
+class HierarchicalBootstrap(Result):
     """A statistic of nested samples, with an interval for the population of their top units.
 
     Attributes
@@ -62,35 +61,37 @@ class HierarchicalBootstrap:
     quantity: str
     layer: str
 
-    def tidy(self) -> pd.DataFrame:
-        """Return the one row."""
-        return result_frame(self._rows())
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"{self.quantity} over {self.units[0][0]}s"
 
-    def summary(self) -> str:
-        """State the value, the units behind it, and the test or why there is none."""
+    @property
+    def headline(self) -> str:
+        """Say how it came out."""
         units = ", ".join(f"{count} × {name}" for name, count in self.units)
+        return f"{self.quantity} over {units}: {self.value}"
+
+    def rows(self) -> Iterator[Row]:
+        """Return the one row."""
+        term = " > ".join(name for name, _ in self.units)
+        yield Row("hierarchical_bootstrap", self.quantity, term, self.value, self.layer)
+
+    def lines(self) -> list[str]:
+        """State the percentiles, and the test or why there is none."""
         low, high = self.percentile
-        lines = [
-            f"{self.quantity} over {units}: {self.value}",
+        return [
             f"  percentiles of {self.n_replicates} replicates {low:.3f} to {high:.3f}",
             f"  {self.test}",
+            *([f"  {self.why_no_interval}"] if self.why_no_interval else []),
         ]
-        return "\n".join([*lines, *([f"  {self.why_no_interval}"] if self.why_no_interval else [])])
 
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), f"{self.quantity} over {self.units[0][0]}s", label)
-
-    def plot(self) -> Figure:
+    def panel(self) -> Panel:
         """Forest plot of the interval beside the percentiles."""
         low, high = self.percentile
         level, n, count = self.value.ci_level, self.value.n, self.value.n_clusters
         plain = Estimate(self.value.estimate, math.nan, low, high, level, math.nan, n, count)
-        return forest_plot([("Student's t", self.value), ("percentiles", plain)], self.quantity)
-
-    def _rows(self) -> Iterator[Row]:
-        term = " > ".join(name for name, _ in self.units)
-        yield Row("hierarchical_bootstrap", self.quantity, term, self.value, self.layer)
+        return forest([("Student's t", self.value), ("percentiles", plain)], self.quantity)
 
 
 def weighted_mean(values: FloatArray, weights: FloatArray) -> float:

@@ -21,7 +21,8 @@ from scipy import stats
 
 from concept_ppl.analyses.results.rows import Estimate
 
-from .design import Design, FloatArray
+from .arrays import FloatArray
+from .design import Design
 
 Scale = Callable[[float], float]
 

@@ -17,7 +17,7 @@ from scipy import linalg
 
 from concept_ppl.errors import InputError
 
-from .design import FloatArray, IntArray
+from .arrays import FloatArray, IntArray
 from .intervals import signed_square
 from .ridge import PENALTIES, DecomposedStates
 from .training_moments import HeldOut

@@ -24,7 +24,8 @@ from scipy import linalg
 
 from concept_ppl.errors import InputError
 
-from .design import RANK_TOLERANCE, Design, FloatArray, check_states, make_design
+from .arrays import RANK_TOLERANCE, FloatArray, check_states
+from .design import Design, make_design
 from .training_moments import HeldOut, training_moments
 
 PENALTIES: FloatArray = 10.0 ** np.arange(-8.0, 2.25, 0.5)

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .design import FloatArray
+from .arrays import FloatArray
 from .ridge import CrossFit, DecomposedStates
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .design import Design, FloatArray
+from .arrays import FloatArray
+from .design import Design
 
 HeldOut = tuple[int, ...]
 

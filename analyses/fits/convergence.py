@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from concept_ppl.analyses.designs.design import FloatArray
+from concept_ppl.analyses.designs.arrays import FloatArray
 from concept_ppl.arviz_import import arviz
 
 FEWEST_DRAWS = 4

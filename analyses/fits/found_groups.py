@@ -5,21 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 
-from concept_ppl.analyses.designs.design import FloatArray, IntArray, check_level
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
+from concept_ppl.analyses.results.figures import Panel, forest
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 N_DRAWS = 2000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClusteringAgreement:
+class ClusteringAgreement(Result):
     """Found groups beside true ones.
 
     Attributes
@@ -39,6 +37,11 @@ class ClusteringAgreement:
     counts: IntArray
     matched: IntArray
 
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return "Agreement of partitions"
+
     def rows(self, term: str = "") -> list[Row]:
         """Return both measures as rows of a tidy table."""
         return [
@@ -46,21 +49,18 @@ class ClusteringAgreement:
             Row("clustering_agreement", "accuracy", term, self.accuracy),
         ]
 
-    def tidy(self) -> pd.DataFrame:
-        """Return both measures as a tidy table."""
-        return result_frame(self.rows())
+    def panel(self) -> Panel:
+        """Draw both measures with their intervals."""
+        return forest([(row.quantity, row.value) for row in self.rows()], "agreement")
 
-    def summary(self) -> str:
+    @property
+    def headline(self) -> str:
         """Return both measures on one line."""
         return f"adjusted Rand index {self.adjusted_rand}; accuracy matched {self.accuracy}"
 
-    def plot(self) -> Figure:
-        """Draw both measures with their intervals."""
-        return forest_plot([(row.quantity, row.value) for row in self.rows()], "agreement")
-
-    def to_latex(self, caption: str = "Agreement of partitions", label: str = "") -> str:
-        """Write :meth:`tidy` as a LaTeX table."""
-        return latex_table(self.rows(), caption, label)
+    def lines(self) -> tuple[str, ...]:
+        """Return none: the headline says all."""
+        return ()
 
 
 def clustering_agreement(

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.figures import Panel, forest
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 from .predictive_accuracy import CRITERIA, PredictiveAccuracy, total
@@ -20,7 +18,7 @@ SMALL_DIFFERENCE = 4.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ModelRanking:
+class ModelRanking(Result):
     """Models by expected log predictive density, the best first.
 
     Attributes
@@ -40,6 +38,11 @@ class ModelRanking:
         """Name of the best model."""
         return next(iter(self.accuracies))
 
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return "Models by predictive density"
+
     def rows(self) -> list[Row]:
         """Return the rows of :meth:`tidy`."""
         rows = [
@@ -53,16 +56,20 @@ class ModelRanking:
             if name != self.best
         ]
 
-    def tidy(self) -> pd.DataFrame:
-        """Return densities and differences as one tidy table."""
-        return result_frame(self.rows())
+    def panel(self) -> Panel:
+        """Draw the differences from the best with their intervals."""
+        return forest(list(self.differences.items()), "difference in log density (nats)")
 
-    def summary(self) -> str:
-        """Return a line a model."""
+    @property
+    def headline(self) -> str:
+        """Name the criterion and the unit."""
         criterion = next(iter(self.accuracies.values())).criterion
+        return f"{CRITERIA[criterion]}; nats, difference from the best with its standard error"
+
+    def lines(self) -> list[str]:
+        """Return a line a model."""
         width = max(map(len, self.accuracies))
         lines = [
-            f"{CRITERIA[criterion]}; nats, difference from the best with its standard error",
             f"{'':{width}}  {'elpd':>14} {'difference':>12} {'SE':>8} {'p_eff':>8}",
         ]
         for name, accuracy in self.accuracies.items():
@@ -85,15 +92,7 @@ class ModelRanking:
                 f"Differences of less than {SMALL_DIFFERENCE:g} nats ({', '.join(close)}) say "
                 f"little, and their standard errors are too small."
             )
-        return "\n".join(lines)
-
-    def plot(self) -> Figure:
-        """Draw the differences from the best with their intervals."""
-        return forest_plot(list(self.differences.items()), "difference in log density (nats)")
-
-    def to_latex(self, caption: str = "Models by predictive density", label: str = "") -> str:
-        """Write :meth:`tidy` as a LaTeX table."""
-        return latex_table(self.rows(), caption, label)
+        return lines
 
 
 def rank_models(

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from scipy import stats
 
-from concept_ppl.analyses.designs.design import FloatArray, check_level
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.designs.arrays import FloatArray, check_level
+from concept_ppl.analyses.results.figures import Panel, forest
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 from .convergence import effective_draws, r_hat
@@ -25,7 +24,7 @@ MOST_LINES = 40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ParameterEstimates:
+class ParameterEstimates(Result):
     """A row for each number.
 
     Attributes
@@ -56,9 +55,10 @@ class ParameterEstimates:
             and (moving[["ess_bulk", "ess_tail"]] >= enough).all(axis=None)
         )
 
-    def tidy(self) -> pd.DataFrame:
-        """Return the table."""
-        return self.table.copy()
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return "Parameters"
 
     def rows(self) -> list[Row]:
         """Return the estimates as rows of a tidy table of results."""
@@ -75,7 +75,17 @@ class ParameterEstimates:
             )
         ]
 
-    def summary(self) -> str:
+    def panel(self) -> Panel:
+        """Draw the first numbers with their intervals."""
+        rows = self.rows()[:MOST_LINES]
+        entries = [(f"{row.quantity}[{row.term}]", row.value) for row in rows]
+        return forest(entries, "value")
+
+    def tidy(self) -> pd.DataFrame:
+        """Return the table."""
+        return self.table.copy()
+
+    def lines(self) -> list[str]:
         """Return the estimates, and whether the chains have converged."""
         shown = self.table.head(MOST_LINES).to_string(
             index=False, float_format=lambda v: f"{v:.4g}"
@@ -91,17 +101,7 @@ class ParameterEstimates:
                 f"{chains} {verdict}: R-hat at most {worst:.3f}, effective draws at least "
                 f"{fewest:,.0f}."
             )
-        return "\n".join(lines)
-
-    def plot(self) -> Figure:
-        """Draw the first numbers with their intervals."""
-        rows = self.rows()[:MOST_LINES]
-        entries = [(f"{row.quantity}[{row.term}]", row.value) for row in rows]
-        return forest_plot(entries, "value")
-
-    def to_latex(self, caption: str = "Parameters", label: str = "") -> str:
-        """Write estimates and intervals as a LaTeX table."""
-        return latex_table(result_frame(self.rows()), caption, label)
+        return lines
 
 
 def parameter_estimates(

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy import stats
 from scipy.special import logsumexp
 
-from concept_ppl.analyses.designs.design import FloatArray, check_level
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.designs.arrays import FloatArray, check_level
+from concept_ppl.analyses.results.figures import Panel, forest
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.arviz_import import arviz
 from concept_ppl.errors import InputError
 
@@ -31,7 +32,7 @@ CRITERIA = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PredictiveAccuracy:
+class PredictiveAccuracy(Result):
     """Expected log predictive density of as many new contexts as there are, in nats.
 
     Attributes
@@ -67,6 +68,11 @@ class PredictiveAccuracy:
         """Number of contexts whose ``pareto_k`` is too high."""
         return int((self.pareto_k > self.highest_k).sum())
 
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Expected log predictive density, {CRITERIA[self.criterion]}"
+
     def rows(self) -> list[Row]:
         """Return the rows of :meth:`tidy`."""
         name, value = "predictive_accuracy", self.elpd
@@ -78,11 +84,8 @@ class PredictiveAccuracy:
             rows.append(Row(name, "n_pareto_k_too_high", "", count))
         return rows
 
-    def tidy(self) -> pd.DataFrame:
-        """Return the sum, its interval and the effective number of parameters, tidy."""
-        return result_frame(self.rows())
-
-    def summary(self) -> str:
+    @property
+    def headline(self) -> str:
         """Return the sum in a sentence, and what speaks against it."""
         value = self.elpd
         text = (
@@ -97,6 +100,14 @@ class PredictiveAccuracy:
                 f"their terms, and the sum, are too optimistic or too noisy"
             )
         return f"{text}."
+
+    def lines(self) -> tuple[str, ...]:
+        """Return none: the headline says all."""
+        return ()
+
+    def panel(self) -> Panel:
+        """Forest plot of the sum."""
+        return forest([(CRITERIA[self.criterion], self.elpd)], "log predictive density (nats)")
 
 
 def leave_one_out(

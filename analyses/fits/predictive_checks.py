@@ -8,18 +8,21 @@ used to fit, so that p-values are conservative: a small one is a misfit, a large
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.designs.design import FloatArray, IntArray, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
+from concept_ppl.analyses.results.figures import INK, Panel
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, bootstrap_test
-from concept_ppl.analyses.results.latex import latex_table
 from concept_ppl.analyses.results.multiplicity import benjamini_hochberg
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 N_PAIRED = 30
 """Tokens whose pairs are counted: the most frequent."""
@@ -27,7 +30,7 @@ FEWEST_REPLICATES = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PredictiveCheck:
+class PredictiveCheck(Result):
     """One family of statistics beside its replicates.
 
     Attributes
@@ -62,6 +65,11 @@ class PredictiveCheck:
     level: float
     n: int
 
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return "Posterior predictive check"
+
     def rows(self) -> list[Row]:
         """Return the rows of :meth:`tidy`."""
         analysis = "predictive_check"
@@ -83,14 +91,24 @@ class PredictiveCheck:
             ),
         ]
 
-    def tidy(self) -> pd.DataFrame:
-        """Return one row a statistic: as observed, in ``ci_low, ci_high`` the replicates' range.
+    def panel(self) -> Panel:
+        """Draw observed statistics over the ranges of the replicates, in order of the expected."""
+        return Panel(6.4, 3.2, self._draw)
 
-        The first row is the test of the whole family; p-values are not adjusted for their number.
-        """
-        return result_frame(self.rows())
+    def _draw(self, axes: "Axes") -> None:
+        order = np.argsort(self.expected, kind="stable")
+        places = np.arange(len(order))
+        axes.vlines(places, self.low[order], self.high[order], color="0.7", lw=2.5)
+        axes.plot(places, self.observed[order], "o", color=INK, ms=3.5)
+        if len(order) <= 12:
+            axes.set_xticks(places, [self.terms[i] for i in order])
+        else:
+            axes.set_xlabel("statistics, in the order of their expectation")
+        axes.set_ylabel(self.name)
+        axes.spines[["top", "right"]].set_visible(False)
 
-    def summary(self) -> str:
+    @property
+    def headline(self) -> str:
         """Return the test of the family, and the statistics that stand out."""
         table = self.tidy().iloc[1:]
         found = benjamini_hochberg(table)
@@ -99,26 +117,9 @@ class PredictiveCheck:
         text = f"{self.name}: {self.test}"
         return f"{text}; {len(outside)} of {len(table)} stand out: {shown}" if outside else text
 
-    def plot(self) -> Figure:
-        """Draw observed statistics over the ranges of the replicates, in order of the expected."""
-        order = np.argsort(self.expected, kind="stable")
-        figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-        axes = figure.add_subplot()
-        places = np.arange(len(order))
-        axes.vlines(places, self.low[order], self.high[order], color="0.7", lw=2.5)
-        axes.plot(places, self.observed[order], "o", color="#223355", ms=3.5)
-        if len(order) <= 12:
-            axes.set_xticks(places, [self.terms[i] for i in order])
-        else:
-            axes.set_xlabel("statistics, in the order of their expectation")
-        axes.set_ylabel(self.name)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        return figure
-
-    def to_latex(self, caption: str = "Posterior predictive check", label: str = "") -> str:
-        """Write :meth:`tidy` as a LaTeX table."""
-        return latex_table(self.rows(), caption, label)
+    def lines(self) -> tuple[str, ...]:
+        """Return none: the headline says all."""
+        return ()
 
 
 def predictive_check(

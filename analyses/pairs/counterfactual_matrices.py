@@ -22,13 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.designs.design import FloatArray, check_level
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
+from concept_ppl.analyses.designs.arrays import FloatArray, check_level
+from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.multiplicity import benjamini_hochberg, holm
+from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.tables import latex_table
 from concept_ppl.errors import InputError
 
 from .designs import BoolArray, PairDesign
@@ -48,7 +48,7 @@ FEWEST_FLIPS = 999
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CounterfactualMatrix:
+class CounterfactualMatrix(Result):
     """Held-out cosines of weights with differences of new pairs, all concepts against all.
 
     Attributes
@@ -93,41 +93,46 @@ class CounterfactualMatrix:
         """Entry (k, k) of each concept."""
         return tuple(row[k] for k, row in enumerate(self.entries))
 
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Held-out weights ({self.estimator}) and the differences of new pairs"
+
+    def rows(self) -> Iterator[Row]:
+        """Every entry, the means and the order of new pairs; p-values not adjusted."""
+        yield from self._diagonal_rows()
+        yield from self._mean_rows()
+        yield from self._order_rows()
+        yield from self._other_rows()
+
+    def lines(self) -> list[str]:
+        """List the mean and the diagonal, a line each."""
+        return [f"  {name}  {value}" for name, value in self._entries()]
+
+    def panel(self) -> Panel:
+        """Forest plot of the diagonal and its mean."""
+        return forest(self._entries(), "cosine with new pairs, held out")
+
     def tidy(self) -> pd.DataFrame:
-        """Every entry, a row each: diagonal adjusted by Holm, the others by Benjamini–Hochberg."""
+        """Return the rows, diagonal adjusted by Holm, the others by Benjamini–Hochberg."""
         others = benjamini_hochberg(result_frame(self._other_rows()))
         return pd.concat([self.tidy_diagonal(), others], ignore_index=True)
+
+    def to_latex(self, label: str = "") -> str:
+        """Write the diagonal and the means for a paper, as `latex_table` does."""
+        return latex_table(self.tidy_diagonal(), self.title, label)
 
     def tidy_diagonal(self) -> pd.DataFrame:
         """Return the diagonal, adjusted by Holm, the order of new pairs, and their means."""
         diagonal = holm(result_frame(self._diagonal_rows()))
-        orders = (
-            self._row("order", name, value)
-            for name, value in zip(self.names, self.order, strict=True)
-        )
-        return pd.concat([diagonal, self.tidy_means(), result_frame(orders)], ignore_index=True)
+        orders = result_frame(self._order_rows())
+        return pd.concat([diagonal, self.tidy_means(), orders], ignore_index=True)
 
     def tidy_means(self) -> pd.DataFrame:
         """Return the means over concepts, a row each."""
         return result_frame(self._mean_rows())
 
-    def summary(self) -> str:
-        """List the mean and the diagonal, a line each."""
-        lines = [f"  {name}  {value}" for name, value in self._lines()]
-        return "\n".join([self._title(), *lines])
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the diagonal and the means for a paper, as `latex_table` does."""
-        return latex_table(self.tidy_diagonal(), self._title(), label)
-
-    def plot(self) -> Figure:
-        """Forest plot of the diagonal and its mean."""
-        return forest_plot(self._lines(), "cosine with new pairs, held out")
-
-    def _title(self) -> str:
-        return f"Held-out weights ({self.estimator}) and the differences of new pairs"
-
-    def _lines(self) -> list[tuple[str, Estimate]]:
+    def _entries(self) -> list[tuple[str, Estimate]]:
         named = zip(self.names, self.diagonal, strict=True)
         return [("mean over concepts", self.mean_diagonal), *named]
 
@@ -138,6 +143,10 @@ class CounterfactualMatrix:
     def _diagonal_rows(self) -> Iterator[Row]:
         for name, value in zip(self.names, self.diagonal, strict=True):
             yield self._row("cosine_diagonal", name, value)
+
+    def _order_rows(self) -> Iterator[Row]:
+        for name, value in zip(self.names, self.order, strict=True):
+            yield self._row("order", name, value)
 
     def _other_rows(self) -> Iterator[Row]:
         for j, row in enumerate(self.entries):

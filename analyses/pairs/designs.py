@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from concept_ppl.analyses.designs.design import IntArray
+from concept_ppl.analyses.designs.arrays import IntArray
 from concept_ppl.errors import InputError
 
 BoolArray = npt.NDArray[np.bool_]

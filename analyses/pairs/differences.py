@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
+from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.multiplicity import holm
+from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
 from concept_ppl.errors import InputError
 
@@ -18,7 +17,7 @@ from .intervals import mean_influence, plain_estimate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DiagonalDifference:
+class DiagonalDifference(Result):
     """Diagonal of one matrix minus that of another, of the same pairs and splits.
 
     Attributes
@@ -41,8 +40,26 @@ class DiagonalDifference:
     second: str
     layer: str
 
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"{self.first} minus {self.second}"
+
+    def rows(self) -> Iterator[Row]:
+        """Means and concepts, a row each; p-values not adjusted."""
+        yield from self._mean_rows()
+        yield from self._concept_rows()
+
+    def lines(self) -> list[str]:
+        """Say the means and list the concepts."""
+        return [f"  {name}  {value}" for name, value in self._entries()]
+
+    def panel(self) -> Panel:
+        """Forest plot of the differences."""
+        return forest(self._entries(), f"cosine, {self.first} minus {self.second}")
+
     def tidy(self) -> pd.DataFrame:
-        """Means and concepts, a row each; those of concepts adjusted by Holm."""
+        """Return the rows, those of concepts adjusted by Holm."""
         by_concept = holm(result_frame(self._concept_rows()))
         return pd.concat([self.tidy_means(), by_concept], ignore_index=True)
 
@@ -50,20 +67,7 @@ class DiagonalDifference:
         """Return the differences of the means, a row each."""
         return result_frame(self._mean_rows())
 
-    def summary(self) -> str:
-        """Say the means and list the concepts."""
-        lines = [f"  {name}  {value}" for name, value in self._lines()]
-        return "\n".join([f"{self.first} minus {self.second}", *lines])
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), f"{self.first} minus {self.second}", label)
-
-    def plot(self) -> Figure:
-        """Forest plot of the differences."""
-        return forest_plot(self._lines(), f"cosine, {self.first} minus {self.second}")
-
-    def _lines(self) -> list[tuple[str, Estimate]]:
+    def _entries(self) -> list[tuple[str, Estimate]]:
         named = zip(self.names, self.concepts, strict=True)
         return [("mean over concepts", self.mean), ("mean order", self.mean_order), *named]
 

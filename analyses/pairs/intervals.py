@@ -12,7 +12,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from concept_ppl.analyses.designs.design import FloatArray
+from concept_ppl.analyses.designs.arrays import FloatArray
 from concept_ppl.analyses.designs.intervals import degrees_of_freedom
 from concept_ppl.analyses.results.rows import Estimate
 

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 from scipy import stats
 
-from concept_ppl.analyses.designs.design import FloatArray, IntArray, check_level
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
+from concept_ppl.analyses.results.figures import Panel, forest
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 from .designs import BoolArray, PairDesign
@@ -35,7 +33,7 @@ MOST_NOISE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class JointInverse:
+class JointInverse(Result):
     """Joint weights of one half times mean differences of the other.
 
     Attributes
@@ -61,29 +59,19 @@ class JointInverse:
     layer: str
     control: str
 
-    def tidy(self) -> pd.DataFrame:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return "Joint inverse, held out"
+
+    @property
+    def headline(self) -> str:
+        """Say how it came out."""
+        return f"Joint inverse over {len(self.names)} independent concepts"
+
+    def rows(self) -> Iterator[Row]:
         """Distance, means and entries, a row each; p-values not adjusted."""
-        return result_frame(self._rows())
 
-    def summary(self) -> str:
-        """Say the distance and list the diagonal."""
-        lines = [f"  {name}  {value}" for name, value in self._lines()]
-        return "\n".join([f"Joint inverse over {len(self.names)} independent concepts", *lines])
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), "Joint inverse, held out", label)
-
-    def plot(self) -> Figure:
-        """Forest plot of the distance and the diagonal."""
-        return forest_plot(self._lines(), "held out")
-
-    def _lines(self) -> list[tuple[str, Estimate]]:
-        diagonal = [row[k] for k, row in enumerate(self.entries)]
-        named = zip(self.names, diagonal, strict=True)
-        return [("distance from I", self.distance), ("mean", self.mean_diagonal), *named]
-
-    def _rows(self) -> Iterator[Row]:
         def row(quantity: str, term: str, value: Estimate) -> Row:
             return Row("joint_inverse", quantity, term, value, self.layer, self.control)
 
@@ -95,6 +83,19 @@ class JointInverse:
         for name, entries in zip(self.names, self.entries, strict=True):
             for other, value in zip(self.names, entries, strict=True):
                 yield row("entry", f"{name} | {other}", value)
+
+    def lines(self) -> list[str]:
+        """Say the distance and list the diagonal."""
+        return [f"  {name}  {value}" for name, value in self._entries()]
+
+    def panel(self) -> Panel:
+        """Forest plot of the distance and the diagonal."""
+        return forest(self._entries(), "held out")
+
+    def _entries(self) -> list[tuple[str, Estimate]]:
+        diagonal = [row[k] for k, row in enumerate(self.entries)]
+        named = zip(self.names, diagonal, strict=True)
+        return [("distance from I", self.distance), ("mean", self.mean_diagonal), *named]
 
 
 def joint_inverse(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.special import expit
 
-from concept_ppl.analyses.designs.design import FloatArray, IntArray
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
 
 INVERSE_PENALTIES: FloatArray = 10.0 ** np.arange(-4.0, 1.0)
 """Values of C tried, for states whose coordinates have a mean square of one."""

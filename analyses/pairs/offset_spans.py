@@ -8,15 +8,15 @@ against exists only within a set of independent concepts.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.designs.design import FloatArray, check_level
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Row, result_frame
+from concept_ppl.analyses.designs.arrays import FloatArray, check_level
+from concept_ppl.analyses.results.figures import BLUE, Panel
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Row
 from concept_ppl.errors import InputError
 
 from .designs import PairDesign
@@ -24,12 +24,15 @@ from .intervals import bare_estimate
 from .scores import check_word_states, training_pairs
 from .weights import concept_means, whitening
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 LEAST_SHARE = 0.1
 """Of its squared offset: an independent concept has more than this outside the others' span."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OffsetSpan:
+class OffsetSpan(Result):
     """The mean offsets of concepts, at length 1 in the whitened space, as directions.
 
     Attributes
@@ -70,34 +73,13 @@ class OffsetSpan:
         """How many concepts are independent."""
         return len(self.independent)
 
-    def tidy(self) -> pd.DataFrame:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return "Directions that the offsets span"
+
+    def rows(self) -> Iterator[Row]:
         """Rank, condition numbers (missing where infinite) and singular values, a row each."""
-        return result_frame(self._rows())
-
-    def summary(self) -> str:
-        """Say the rank, the condition numbers, and which concepts are combinations of others."""
-        return (
-            f"{self.rank} of {len(self.names)} offsets are independent; condition number "
-            f"{self.condition_number:.3g}, of the independent ones {self.condition_independent:.3g}"
-            f"; combinations of others: {', '.join(self.dependent) or 'none'}; "
-            f"not there: {', '.join(self.absent) or 'none'}."
-        )
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), "Directions that the offsets span", label)
-
-    def plot(self) -> Figure:
-        """Draw the singular values."""
-        figure = Figure(figsize=(6.4, 3.0), layout="constrained")
-        axes = figure.add_subplot()
-        axes.plot(
-            range(1, len(self.singular_values) + 1), self.singular_values, "o", color="#4477aa"
-        )
-        axes.set_ylabel("singular value")
-        return figure
-
-    def _rows(self) -> Iterator[Row]:
         named = {
             "rank": float(self.rank),
             "condition_number": self.condition_number,
@@ -111,6 +93,31 @@ class OffsetSpan:
             finite = value if math.isfinite(value) else math.nan
             estimate = bare_estimate(finite, self.level, self.n, self.n_components)
             yield Row("offset_span", quantity, term, estimate, self.layer, self.control)
+
+    def panel(self) -> Panel:
+        """Draw the singular values."""
+
+        def draw(axes: "Axes") -> None:
+            axes.plot(
+                range(1, len(self.singular_values) + 1), self.singular_values, "o", color=BLUE
+            )
+            axes.set_ylabel("singular value")
+
+        return Panel(6.4, 3.0, draw)
+
+    @property
+    def headline(self) -> str:
+        """Say the rank, the condition numbers, and which concepts are combinations of others."""
+        return (
+            f"{self.rank} of {len(self.names)} offsets are independent; condition number "
+            f"{self.condition_number:.3g}, of the independent ones {self.condition_independent:.3g}"
+            f"; combinations of others: {', '.join(self.dependent) or 'none'}; "
+            f"not there: {', '.join(self.absent) or 'none'}."
+        )
+
+    def lines(self) -> tuple[str, ...]:
+        """Return none: the headline says all."""
+        return ()
 
 
 def offset_span(

@@ -14,14 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 from sklearn.linear_model import LogisticRegression
 
-from concept_ppl.analyses.designs.design import FloatArray
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.designs.arrays import FloatArray
+from concept_ppl.analyses.results.figures import Panel, forest
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 from .designs import PairDesign
@@ -45,7 +43,7 @@ class InSampleProduct:
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedProcedure:
+class PublishedProcedure(Result):
     """The published number and what it is where there is nothing to find.
 
     Attributes
@@ -64,32 +62,18 @@ class PublishedProcedure:
     n: int
     n_components: int
 
-    def tidy(self) -> pd.DataFrame:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return "The published procedure and its nulls"
+
+    @property
+    def headline(self) -> str:
+        """Say how it came out."""
+        return f"Published procedure, in sample, C = {self.inverse_penalty:g}"
+
+    def rows(self) -> Iterator[Row]:
         """Three rows each: mean and smallest of the diagonal, mean magnitude off it; no test."""
-        return result_frame(self._rows())
-
-    def summary(self) -> str:
-        """List the mean diagonal of each, a line each."""
-        lines = [
-            f"  {name}: {product.mean:.3f} (smallest {product.smallest:.3f}; off the diagonal "
-            f"{product.off_diagonal:.3f})"
-            for name, product in self.products.items()
-        ]
-        return "\n".join([f"Published procedure, in sample, C = {self.inverse_penalty:g}", *lines])
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), "The published procedure and its nulls", label)
-
-    def plot(self) -> Figure:
-        """Draw the range of each diagonal."""
-        entries = [
-            (name, Estimate(p.mean, math.nan, p.smallest, p.largest, math.nan, math.nan, self.n, 0))
-            for name, p in self.products.items()
-        ]
-        return forest_plot(entries, "diagonal in sample: mean and range over concepts")
-
-    def _rows(self) -> Iterator[Row]:
         for name, product in self.products.items():
             control = "" if name == AS_PUBLISHED else name
             numbers = {
@@ -100,6 +84,22 @@ class PublishedProcedure:
             for quantity, value in numbers.items():
                 estimate = bare_estimate(value, math.nan, self.n, self.n_components)
                 yield Row("published_procedure", quantity, "", estimate, self.layer, control)
+
+    def lines(self) -> list[str]:
+        """List the mean diagonal of each, a line each."""
+        return [
+            f"  {name}: {product.mean:.3f} (smallest {product.smallest:.3f}; off the diagonal "
+            f"{product.off_diagonal:.3f})"
+            for name, product in self.products.items()
+        ]
+
+    def panel(self) -> Panel:
+        """Draw the range of each diagonal."""
+        entries = [
+            (name, Estimate(p.mean, math.nan, p.smallest, p.largest, math.nan, math.nan, self.n, 0))
+            for name, p in self.products.items()
+        ]
+        return forest(entries, "diagonal in sample: mean and range over concepts")
 
 
 def published_procedure(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from concept_ppl.analyses.designs.design import FloatArray, IntArray, check_states
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_states
 from concept_ppl.errors import InputError
 
 from .designs import PairDesign

@@ -13,7 +13,7 @@ changes nothing: no p-value can lie below 2^(1−n).
 import numpy as np
 import numpy.typing as npt
 
-from concept_ppl.analyses.designs.design import FloatArray
+from concept_ppl.analyses.designs.arrays import FloatArray
 
 from .designs import PairDesign
 from .scores import JudgedPairs

@@ -28,7 +28,7 @@ import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from concept_ppl.analyses.designs.design import FloatArray, IntArray
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
 
 from .logistic import logistic_direction
 

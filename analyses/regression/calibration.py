@@ -3,13 +3,19 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.designs.design import Design, FloatArray, IntArray
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
+from concept_ppl.analyses.designs.design import Design
+from concept_ppl.analyses.results.figures import BLUE, Panel
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, bootstrap_test, invalid
 from concept_ppl.analyses.results.rows import Estimate, Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 N_DRAWS = 999
 
@@ -78,16 +84,20 @@ class Calibration:
             )
             yield Row(analysis, f"calibration_{quantity}", term, value, layer)
 
-    def plot(self) -> Figure:
+    def panel(self) -> Panel:
         """Reliability curve beside the diagonal."""
-        figure = Figure(figsize=(4.2, 4.0), layout="constrained")
-        axes = figure.add_subplot()
+        return Panel(4.2, 4.0, self._draw)
+
+    def plot(self, ax: "Axes | None" = None) -> "Figure":
+        """Draw the reliability curve into ``ax`` or a new figure; return the figure."""
+        return self.panel().show(ax)
+
+    def _draw(self, axes: "Axes") -> None:
         axes.plot([0.0, 1.0], [0.0, 1.0], color="0.7", lw=0.8, zorder=0)
         curve = [(each.confidence, each.accuracy) for each in self.bins]
-        axes.plot(*zip(*curve, strict=True), "o-", color="#4477aa", ms=4)
+        axes.plot(*zip(*curve, strict=True), "o-", color=BLUE, ms=4)
         axes.set_xlabel("confidence")
         axes.set_ylabel("accuracy")
-        return figure
 
 
 def calibration(

@@ -7,21 +7,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import statsmodels.api as sm
-from matplotlib.figure import Figure
 
 from concept_ppl.analyses.agreement.canonical import decoded_directions
-from concept_ppl.analyses.designs.design import (
-    Design,
-    FloatArray,
-    IntArray,
-    check_contrasts,
-    check_level,
-)
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.design import Design
 from concept_ppl.analyses.designs.ridge import States, as_decomposed
-from concept_ppl.analyses.results.figures import forest_plot
+from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, f_test
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 REPEAT_TOLERANCE = 1e-3
@@ -55,7 +49,7 @@ class ContrastTable:
 
 
 @dataclass(frozen=True, slots=True)
-class ContrastTables:
+class ContrastTables(Result):
     """One table a contrast.
 
     Attributes
@@ -73,29 +67,13 @@ class ContrastTables:
     target: str
     layer: str
 
-    def tidy(self) -> pd.DataFrame:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Contrasts of {self.target} on held-out canonical directions ({self.covariance})"
+
+    def rows(self) -> Iterator[Row]:
         """One row a coefficient, `target:contrast:coefficient`, and one a Wald statistic."""
-        return result_frame(self._rows())
-
-    def summary(self) -> str:
-        """All tables as statsmodels prints them, each with its joint test."""
-        return "\n\n".join(f"{table.text}\nJoint test: {table.wald}" for table in self.tables)
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        caption = f"Contrasts of {self.target} on held-out canonical directions ({self.covariance})"
-        return latex_table(self.tidy(), caption, label)
-
-    def plot(self) -> Figure:
-        """Forest plot of all slopes."""
-        entries = [
-            (f"{table.contrast}: {name}", value)
-            for table in self.tables
-            for name, value in table.coefficients[1:]
-        ]
-        return forest_plot(entries, f"slope ({self.covariance})")
-
-    def _rows(self) -> Iterator[Row]:
         name = "contrast_tables"
         for table in self.tables:
             term = f"{self.target}:{table.contrast}"
@@ -111,6 +89,19 @@ class ContrastTables:
                 level=first.ci_level,
                 layer=self.layer,
             )
+
+    def panel(self) -> Panel:
+        """Forest plot of all slopes."""
+        entries = [
+            (f"{table.contrast}: {name}", value)
+            for table in self.tables
+            for name, value in table.coefficients[1:]
+        ]
+        return forest(entries, f"slope ({self.covariance})")
+
+    def lines(self) -> list[str]:
+        """All tables as statsmodels prints them, each with its joint test."""
+        return [f"\n{table.text}\nJoint test: {table.wald}" for table in self.tables]
 
 
 def contrast_tables(

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 
 from concept_ppl.analyses.covariance.coefficient_inference import (
     Covariance,
@@ -16,23 +14,27 @@ from concept_ppl.analyses.covariance.coefficient_inference import (
 )
 from concept_ppl.analyses.covariance.sandwich import cluster_members, least_squares
 from concept_ppl.analyses.covariance.wild_bootstrap import N_DRAWS, Multipliers, wild_inference
-from concept_ppl.analyses.designs.design import (
+from concept_ppl.analyses.designs.arrays import (
     FloatArray,
     check_contrasts,
     check_level,
     check_states,
-    make_design,
 )
+from concept_ppl.analyses.designs.design import make_design
+from concept_ppl.analyses.results.figures import Panel
 from concept_ppl.analyses.results.hypotheses import HypothesisTest
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Direction = Literal["forward", "backward"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LinearMap:
+class LinearMap(Result):
     """Coefficients of d regressions on the same k regressors, the intercept first.
 
     Attributes
@@ -89,51 +91,14 @@ class LinearMap:
         p_value = float(found.p_values[at])
         return Estimate(centre, error, low, high, self.ci_level, p_value, self.n, self.n_clusters)
 
-    def tidy(self) -> pd.DataFrame:
-        """One row a coefficient, `target:output:regressor`; one a test of an output; the joint."""
-        return result_frame(self._rows())
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), self._title(), label)
-
-    def summary(self) -> str:
-        """Size, spread of R² and the joint test; the coefficients are in `tidy`."""
-        reason = self.inference.invalid_because
-        low, middle, high = np.quantile(self.r_squared, (0.0, 0.5, 1.0))
-        rejected = sum(test.p_value < 1.0 - self.ci_level for test in self.per_output)
-        return "\n".join(
-            [
-                self._title(),
-                f"  {len(self.outputs)} outputs on {len(self.regressors)} coefficients; "
-                f"{self.n} rows, {self.n_clusters} clusters",
-                f"  R² in sample: median {middle:.3f}, from {low:.3f} to {high:.3f}",
-                f"  all slopes: {self.joint}",
-                f"  outputs with slopes (not adjusted): {rejected} of {len(self.outputs)}",
-                *([f"  no intervals: {reason}"] if reason else []),
-            ]
-        )
-
-    def plot(self) -> Figure:
-        """Heat map of slopes over their standard errors, regressors by outputs."""
-        figure = Figure(figsize=(7.2, 1.2 + 0.2 * len(self.regressors)), layout="constrained")
-        axes = figure.add_subplot()
-        errors = self.std_errors[1:]
-        values = np.divide(
-            self.coefficients[1:], errors, out=np.zeros_like(errors), where=errors > 0
-        )
-        reach = float(np.abs(values).max()) or 1.0
-        image = axes.imshow(values, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto")
-        axes.set_yticks(range(len(values)), self.regressors[1:])
-        axes.set_xlabel(f"{len(self.outputs)} outputs ({self.direction})")
-        figure.colorbar(image, label=f"slope / std. error ({self.covariance})")
-        return figure
-
-    def _title(self) -> str:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
         sides = ("states", self.target) if self.direction == "forward" else (self.target, "states")
         return f"Linear map of {sides[0]} on {sides[1]} ({self.covariance})"
 
-    def _rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Row]:
+        """One row a coefficient, `target:output:regressor`; one a test of an output; the joint."""
         name = f"linear_map_{self.direction}"
         for j, output in enumerate(self.outputs):
             for a, regressor in enumerate(self.regressors):
@@ -150,6 +115,36 @@ class LinearMap:
                 level=self.ci_level,
                 layer=self.layer,
             )
+
+    def lines(self) -> list[str]:
+        """Size, spread of R² and the joint test; the coefficients are in `tidy`."""
+        reason = self.inference.invalid_because
+        low, middle, high = np.quantile(self.r_squared, (0.0, 0.5, 1.0))
+        rejected = sum(test.p_value < 1.0 - self.ci_level for test in self.per_output)
+        return [
+            f"  {len(self.outputs)} outputs on {len(self.regressors)} coefficients; "
+            f"{self.n} rows, {self.n_clusters} clusters",
+            f"  R² in sample: median {middle:.3f}, from {low:.3f} to {high:.3f}",
+            f"  all slopes: {self.joint}",
+            f"  outputs with slopes (not adjusted): {rejected} of {len(self.outputs)}",
+            *([f"  no intervals: {reason}"] if reason else []),
+        ]
+
+    def panel(self) -> Panel:
+        """Heat map of slopes over their standard errors, regressors by outputs."""
+        return Panel(7.2, 1.2 + 0.2 * len(self.regressors), self._draw)
+
+    def _draw(self, axes: "Axes") -> None:
+        errors = self.std_errors[1:]
+        values = np.divide(
+            self.coefficients[1:], errors, out=np.zeros_like(errors), where=errors > 0
+        )
+        reach = float(np.abs(values).max()) or 1.0
+        image = axes.imshow(values, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto")
+        axes.set_yticks(range(len(values)), self.regressors[1:])
+        axes.set_xlabel(f"{len(self.outputs)} outputs ({self.direction})")
+        label = f"slope / std. error ({self.covariance})"
+        axes.figure.colorbar(image, ax=axes, label=label)
 
 
 def linear_map(

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from concept_ppl.analyses.designs.design import Design, FloatArray, IntArray
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
+from concept_ppl.analyses.designs.design import Design
 from concept_ppl.analyses.designs.ridge import DecomposedStates
 from concept_ppl.analyses.designs.training_moments import HeldOut
 

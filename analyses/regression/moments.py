@@ -22,7 +22,7 @@ from concept_ppl.analyses.covariance.coefficient_inference import (
     student_inference,
 )
 from concept_ppl.analyses.covariance.sandwich import output_slices, refuse_full_leverage, row_meat
-from concept_ppl.analyses.designs.design import FloatArray, check_level, check_states
+from concept_ppl.analyses.designs.arrays import FloatArray, check_level, check_states
 from concept_ppl.analyses.results.hypotheses import invalid
 from concept_ppl.errors import InputError
 

@@ -7,14 +7,14 @@ from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.designs.design import Design, FloatArray, IntArray, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
+from concept_ppl.analyses.designs.design import Design
 from concept_ppl.analyses.designs.intervals import difference
 from concept_ppl.analyses.designs.ridge import States, as_decomposed
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.figures import Panel
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 from .calibration import Calibration, calibration
@@ -40,7 +40,7 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Result):
     """A held-out logistic probe beside the exact posterior.
 
     Attributes
@@ -72,34 +72,13 @@ class Probe:
     inverse_penalties: tuple[float, ...]
     unconverged: int
 
-    def tidy(self) -> pd.DataFrame:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Held-out logistic probe of {self.concept}"
+
+    def rows(self) -> Iterator[Row]:
         """Accuracy and log-loss of the probe, of Bayes, and their gap; then the calibration."""
-        return result_frame(self._rows())
-
-    def summary(self) -> str:
-        """List accuracy and log-loss, Bayes beside the probe, and the calibration."""
-        lines = [f"Held-out logistic probe of {self.concept}"]
-        for name, reader in self._readers():
-            lines.append(f"  accuracy {name}  {reader.accuracy}")
-            lines.append(f"  log-loss {name}  {reader.log_loss} nats")
-        lines.append(f"  {self.calibration}")
-        if self.unconverged:
-            lines.append(f"  {self.unconverged} final fits did not converge; read with care")
-        return "\n".join(lines)
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), f"Held-out logistic probe of {self.concept}", label)
-
-    def plot(self) -> Figure:
-        """Reliability curve: how often the probe is right, by how sure it is."""
-        return self.calibration.plot()
-
-    def _readers(self) -> Iterator[tuple[str, Reader]]:
-        named = (("probe", self.probe), ("Bayes", self.bayes), ("probe − Bayes", self.gap))
-        return ((name, reader) for name, reader in named if reader is not None)
-
-    def _rows(self) -> Iterator[Row]:
         controls = {"probe": "", "Bayes": "bayes", "probe − Bayes": "bayes"}
         for name, reader in self._readers():
             suffix = "_difference" if reader is self.gap else ""
@@ -109,6 +88,23 @@ class Probe:
                     "probe", quantity + suffix, self.concept, value, self.layer, controls[name]
                 )
         yield from self.calibration.rows("probe", self.concept, self.layer)
+
+    def panel(self) -> Panel:
+        """Reliability curve: how often the probe is right, by how sure it is."""
+        return self.calibration.panel()
+
+    def lines(self) -> Iterator[str]:
+        """List accuracy and log-loss, Bayes beside the probe, and the calibration."""
+        for name, reader in self._readers():
+            yield f"  accuracy {name}  {reader.accuracy}"
+            yield f"  log-loss {name}  {reader.log_loss} nats"
+        yield f"  {self.calibration}"
+        if self.unconverged:
+            yield f"  {self.unconverged} final fits did not converge; read with care"
+
+    def _readers(self) -> Iterator[tuple[str, Reader]]:
+        named = (("probe", self.probe), ("Bayes", self.bayes), ("probe − Bayes", self.gap))
+        return ((name, reader) for name, reader in named if reader is not None)
 
 
 def probe(

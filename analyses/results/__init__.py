@@ -1,17 +1,24 @@
 """What every answer is: estimates with intervals, tests, tables for papers, adjusted p-values."""
 
+from .figures import Panel, forest
 from .hypotheses import HypothesisTest
-from .latex import latex_table
 from .multiplicity import benjamini_hochberg, holm
+from .protocol import Result
 from .rows import RESULT_COLUMNS, Estimate, Row, result_frame
+from .tables import html_table, latex_table, markdown_table
 
 __all__ = [
     "RESULT_COLUMNS",
     "Estimate",
     "HypothesisTest",
+    "Panel",
+    "Result",
     "Row",
     "benjamini_hochberg",
+    "forest",
     "holm",
+    "html_table",
     "latex_table",
+    "markdown_table",
     "result_frame",
 ]

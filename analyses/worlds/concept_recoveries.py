@@ -10,24 +10,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 
 from concept_ppl.analyses.agreement.canonical import CanonicalCorrelations, correlate
 from concept_ppl.analyses.agreement.goodness import GoodnessOfFit, goodness_of_fit
-from concept_ppl.analyses.designs.design import FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
 from concept_ppl.analyses.designs.ridge import decompose_states
 from concept_ppl.analyses.regression.probes import Probe, probe
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Row, result_frame
+from concept_ppl.analyses.results.figures import Panel, forest
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Row
 from concept_ppl.errors import InputError
 
 from .exact_fit import exact
 
 
 @dataclass(frozen=True, slots=True)
-class ConceptRecovery:
+class ConceptRecovery(Result):
     """Accuracy of linear classifiers, concept by concept, and the core metrics beside it.
 
     Attributes
@@ -53,17 +51,42 @@ class ConceptRecovery:
     correlations: CanonicalCorrelations
     layer: str
 
-    def tidy(self) -> pd.DataFrame:
-        """Return the means, each probe, then R² and canonical correlations."""
-        frames = [result_frame(self._rows())]
-        frames += [found.tidy() for found in self.probes.values()]
-        frames += [self.fit.tidy(), self.correlations.tidy()]
-        return pd.concat(frames, ignore_index=True)
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return "Recovery of the concepts"
 
-    def summary(self) -> str:
+    def rows(self) -> Iterator[Row]:
+        """Return the means, each probe, then R² and canonical correlations."""
+        some = self.fit.backward
+        for quantity, control, value in (
+            ("accuracy_mean", "", self.accuracy),
+            ("accuracy_mean", "bayes", self.bayes_accuracy),
+            ("accuracy_difference_mean", "bayes", self.gap),
+        ):
+            plain = exact(value, some.n)
+            yield Row("concept_recovery", quantity, "concepts", plain, self.layer, control)
+        for part in (*self.probes.values(), self.fit, self.correlations):
+            yield from part.rows()
+
+    def panel(self) -> Panel:
+        """Forest plot: accuracies on top, what they hide below."""
+        entries = [(f"accuracy, {name}", p.probe.accuracy) for name, p in self.probes.items()]
+        entries += [
+            ("R²(Z|F)", self.fit.backward),
+            ("mean ρ²", self.correlations.mean),
+            ("smallest ρ²", self.correlations.smallest),
+        ]
+        return forest(entries, "held out")
+
+    @property
+    def headline(self) -> str:
+        """Say how many concepts there are."""
+        return f"Recovery of {len(self.probes)} concepts"
+
+    def lines(self) -> list[str]:
         """State accuracy beside Bayes, then what it hides."""
-        lines = [
-            f"Recovery of {len(self.probes)} concepts",
+        return [
             f"  accuracy {self.accuracy:.3f}, Bayes {self.bayes_accuracy:.3f}, "
             f"difference {self.gap:.3f}, means over concepts",
             *(
@@ -76,31 +99,6 @@ class ConceptRecovery:
             f"  smallest ρ²              {self.correlations.smallest}",
             f"  mean ρ²                  {self.correlations.mean}",
         ]
-        return "\n".join(lines)
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), "Recovery of the concepts", label)
-
-    def plot(self) -> Figure:
-        """Forest plot: accuracies on top, what they hide below."""
-        entries = [(f"accuracy, {name}", p.probe.accuracy) for name, p in self.probes.items()]
-        entries += [
-            ("R²(Z|F)", self.fit.backward),
-            ("mean ρ²", self.correlations.mean),
-            ("smallest ρ²", self.correlations.smallest),
-        ]
-        return forest_plot(entries, "held out")
-
-    def _rows(self) -> Iterator[Row]:
-        some = self.fit.backward
-        for quantity, control, value in (
-            ("accuracy_mean", "", self.accuracy),
-            ("accuracy_mean", "bayes", self.bayes_accuracy),
-            ("accuracy_difference_mean", "bayes", self.gap),
-        ):
-            plain = exact(value, some.n)
-            yield Row("concept_recovery", quantity, "concepts", plain, self.layer, control)
 
 
 def concept_recovery(

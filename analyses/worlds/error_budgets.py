@@ -23,14 +23,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 from scipy import special
 
-from concept_ppl.analyses.designs.design import FloatArray, make_design
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.designs.arrays import FloatArray
+from concept_ppl.analyses.designs.design import make_design
+from concept_ppl.analyses.results.figures import Panel, forest
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 from .exact_fit import FEWEST_FOLDS, affine_residuals, exact
@@ -58,7 +57,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorBudget:
+class ErrorBudget(Result):
     """The three errors apart; population numbers but for the sampling error.
 
     Attributes
@@ -94,34 +93,14 @@ class ErrorBudget:
     target: str
     layer: str
 
-    def tidy(self) -> pd.DataFrame:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Error budget of the {self.target}"
+
+    def rows(self) -> Iterator[Row]:
         """One row a number, nats and nats² or shares, as `quantity` says."""
-        return result_frame(self._rows())
 
-    def summary(self) -> str:
-        """Name the errors, a line each."""
-        lines = [
-            f"Error budget of the {self.target}, {self.n} contexts, {self.ratios} log-ratios",
-            f"  predictor gap      {self.predictor_kl:.3g} nats of KL"
-            + (f", {_written(self.predictor)}" if self.predictor else ""),
-            f"  approximation gap  {_written(self.approximation)}",
-            f"  remainder h        {_written(self.remainder)}",
-            f"  sampling error     {self.sampling:.3g} wide",
-        ]
-        return "\n".join(lines)
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        return latex_table(self.tidy(), f"Error budget of the {self.target}", label)
-
-    def plot(self) -> Figure:
-        """Dots for the shares of variance."""
-        named = (("predictor", self.predictor), ("approximation", self.approximation))
-        entries = [(name, exact(gap.share, self.n)) for name, gap in named if gap is not None]
-        entries.append(("remainder h", exact(self.remainder.share, self.n)))
-        return forest_plot(entries, "share of the variance of Bayes's log-ratios")
-
-    def _rows(self) -> Iterator[Row]:
         def row(quantity: str, value: float) -> Row:
             finite = value if math.isfinite(value) else math.nan
             return Row("error_budget", quantity, self.target, exact(finite, self.n), self.layer)
@@ -134,6 +113,28 @@ class ErrorBudget:
             yield row(f"{name}_squared", gap.squared)
             yield row(f"{name}_share", gap.share)
         yield row("sampling_width", self.sampling)
+
+    def panel(self) -> Panel:
+        """Dots for the shares of variance."""
+        named = (("predictor", self.predictor), ("approximation", self.approximation))
+        entries = [(name, exact(gap.share, self.n)) for name, gap in named if gap is not None]
+        entries.append(("remainder h", exact(self.remainder.share, self.n)))
+        return forest(entries, "share of the variance of Bayes's log-ratios")
+
+    @property
+    def headline(self) -> str:
+        """Say of how many contexts and log-ratios the budget is."""
+        return f"{self.title}, {self.n} contexts, {self.ratios} log-ratios"
+
+    def lines(self) -> list[str]:
+        """Name the errors, a line each."""
+        return [
+            f"  predictor gap      {self.predictor_kl:.3g} nats of KL"
+            + (f", {_written(self.predictor)}" if self.predictor else ""),
+            f"  approximation gap  {_written(self.approximation)}",
+            f"  remainder h        {_written(self.remainder)}",
+            f"  sampling error     {self.sampling:.3g} wide",
+        ]
 
 
 def error_budget(

@@ -12,18 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib.figure import Figure
 
-from concept_ppl.analyses.designs.design import (
-    FloatArray,
-    check_contrasts,
-    check_states,
-    make_design,
-)
-from concept_ppl.analyses.results.figures import forest_plot
-from concept_ppl.analyses.results.latex import latex_table
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_states
+from concept_ppl.analyses.designs.design import make_design
+from concept_ppl.analyses.results.figures import Panel, forest
+from concept_ppl.analyses.results.protocol import Result
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 RANK_TOLERANCE = 1e-7
@@ -32,7 +26,7 @@ FEWEST_FOLDS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class PopulationFit:
+class PopulationFit(Result):
     """Best affine maps between states and contrasts in the population.
 
     Attributes
@@ -71,37 +65,19 @@ class PopulationFit:
         """Mean squared canonical correlation."""
         return sum(self.rho2) / len(self.rho2)
 
-    def tidy(self) -> pd.DataFrame:
+    @property
+    def title(self) -> str:
+        """Say what was asked."""
+        return f"Affine maps of states and {self.target} in the population"
+
+    @property
+    def headline(self) -> str:
+        """Say how it came out."""
+        return f"Affine maps of states and {self.target} in the population of {self.n} contexts"
+
+    def rows(self) -> Iterator[Row]:
         """One row a number; the columns of intervals are empty, for nothing was sampled."""
-        return result_frame(self._rows())
 
-    def summary(self) -> str:
-        """List the numbers, a line each."""
-        return "\n".join(
-            [
-                f"Affine maps of states and {self.target} in the population of {self.n} contexts",
-                *(f"  {name}  {value:.6f}" for name, value in self._entries()),
-                f"  states vary in {self.rank} directions",
-            ]
-        )
-
-    def to_latex(self, label: str = "") -> str:
-        """Write the tidy table for a paper, as `latex_table` does."""
-        caption = f"Affine maps of states and {self.target} in the population"
-        return latex_table(self.tidy(), caption, label)
-
-    def plot(self) -> Figure:
-        """Dots for all numbers."""
-        entries = [(name, exact(value, self.n)) for name, value in self._entries()]
-        return forest_plot(entries, "population value")
-
-    def _entries(self) -> Iterator[tuple[str, float]]:
-        yield from (("R²(F|Z)", self.forward), ("R²(Z|F)", self.backward))
-        yield from ((f"R²({name}|F)", value) for name, value in self.per_contrast)
-        yield from ((f"ρ² {i}", value) for i, value in enumerate(self.rho2, 1))
-        yield "mean ρ²", self.mean
-
-    def _rows(self) -> Iterator[Row]:
         def row(quantity: str, value: float, term: str = self.target) -> Row:
             return Row("population_fit", quantity, term, exact(value, self.n), self.layer)
 
@@ -113,6 +89,24 @@ class PopulationFit:
         yield row("rho2_mean", self.mean)
         for i, value in enumerate(self.rho2, 1):
             yield row("rho2", value, f"{self.target}:direction_{i}")
+
+    def lines(self) -> list[str]:
+        """List the numbers, a line each."""
+        return [
+            *(f"  {name}  {value:.6f}" for name, value in self._entries()),
+            f"  states vary in {self.rank} directions",
+        ]
+
+    def panel(self) -> Panel:
+        """Dots for all numbers."""
+        entries = [(name, exact(value, self.n)) for name, value in self._entries()]
+        return forest(entries, "population value")
+
+    def _entries(self) -> Iterator[tuple[str, float]]:
+        yield from (("R²(F|Z)", self.forward), ("R²(Z|F)", self.backward))
+        yield from ((f"R²({name}|F)", value) for name, value in self.per_contrast)
+        yield from ((f"ρ² {i}", value) for i, value in enumerate(self.rho2, 1))
+        yield "mean ρ²", self.mean
 
 
 def population_fit(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from concept_ppl.analyses.designs.design import check_level
+from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.fits.parameter_tables import ParameterEstimates, parameter_estimates
 from concept_ppl.analyses.fits.predictive_accuracy import FEWEST_DRAWS, PredictiveAccuracy
 from concept_ppl.analyses.fits.predictive_checks import PredictiveCheck, token_checks

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from concept_ppl.analyses.designs.design import check_level
+from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.studies.stages.announcements import Stage
 from concept_ppl.analyses.studies.stages.model_states import read_model_states
 from concept_ppl.analyses.studies.stages.side_by_side import check_language_models

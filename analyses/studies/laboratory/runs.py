@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from concept_ppl.analyses.designs.design import check_level
+from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.studies.stages.announcements import Stage
 from concept_ppl.analyses.studies.stages.state_report import REPORT_FILES
 from concept_ppl.errors import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from concept_ppl.analyses.designs.design import check_level
+from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.studies.stages.announcements import Stage
 from concept_ppl.analyses.studies.stages.model_states import BAGS, HEADLINE, LAST_TOKEN, ChosenSites
 from concept_ppl.analyses.studies.stages.state_analyses import (

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from concept_ppl.analyses.designs.design import check_level
+from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.pairs.counterfactual_matrices import FEWEST_FLIPS
 from concept_ppl.analyses.studies.stages.announcements import Stage
 from concept_ppl.analyses.studies.stages.side_by_side import (

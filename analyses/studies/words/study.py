@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from concept_ppl.analyses.designs.design import check_level, make_design
+from concept_ppl.analyses.designs.arrays import check_level
+from concept_ppl.analyses.designs.design import make_design
 from concept_ppl.analyses.fits.convergence import relative_efficiency
 from concept_ppl.analyses.fits.found_groups import ClusteringAgreement, clustering_agreement
 from concept_ppl.analyses.fits.model_ranking import ModelRanking, rank_models

@@ -1,7 +1,8 @@
-"""How a result reads in a paper: a booktabs table with estimate, interval and p-value."""
+"""How a result reads in a paper or a notebook: estimate, interval and p-value, a line each."""
 
 import math
 from collections.abc import Iterable
+from html import escape as escape_html
 
 import pandas as pd
 
@@ -35,6 +36,10 @@ _ESCAPES = str.maketrans(
 )
 
 
+MOST_LINES = 40
+"""Lines of a table that a notebook shows; all of them are in the tidy table."""
+
+
 def latex_table(table: pd.DataFrame | Iterable[Row], caption: str, label: str = "") -> str:
     """Write a tidy table as a LaTeX ``table`` for the package booktabs, a line an estimate.
 
@@ -48,18 +53,15 @@ def latex_table(table: pd.DataFrame | Iterable[Row], caption: str, label: str = 
     label
         By which the text refers to the table; none if empty.
     """
-    frame = table if isinstance(table, pd.DataFrame) else result_frame(table)
-    labels = [name for name in LABELS if _tells_apart(frame[name])] or ["quantity"]
-    head = [*labels, _interval_head(frame), "p", "n", "clusters"]
-    lines = [[*(str(row[name]) for name in labels), *_numbers(row)] for _, row in frame.iterrows()]
-    body = [" & ".join(map(escape, cells)) + r" \\" for cells in (head, *lines)]
+    n_labels, cells = _readable(table)
+    body = [" & ".join(map(escape, line)) + r" \\" for line in cells]
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{escape(caption)}}}",
             *([rf"\label{{{label}}}"] if label else []),
-            rf"\begin{{tabular}}{{{'l' * len(labels)}{'r' * 4}}}",
+            rf"\begin{{tabular}}{{{'l' * n_labels}{'r' * 4}}}",
             r"\toprule",
             body[0],
             r"\midrule",
@@ -70,6 +72,39 @@ def latex_table(table: pd.DataFrame | Iterable[Row], caption: str, label: str = 
             "",
         ]
     )
+
+
+def markdown_table(table: pd.DataFrame | Iterable[Row]) -> str:
+    """Write a tidy table in Markdown, labels on the left and numbers on the right."""
+    n_labels, (head, *lines) = _readable(table)
+    rule = [*(["---"] * n_labels), *(["---:"] * (len(head) - n_labels))]
+    rows = ([cell.replace("|", r"\|") for cell in line] for line in (head, rule, *lines))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def html_table(table: pd.DataFrame | Iterable[Row], caption: str) -> str:
+    """Write the first lines of a tidy table for a notebook, under its caption."""
+    _, (head, *lines) = _readable(table)
+    top = "".join(f"<th>{escape_html(cell)}</th>" for cell in head)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape_html(cell)}</td>' for cell in line)}</tr>"
+        for line in lines[:MOST_LINES]
+    )
+    rest = len(lines) - MOST_LINES
+    more = f"<p>… and {rest:,} more, in <code>tidy()</code>.</p>" if rest > 0 else ""
+    return (
+        f"<table><caption>{escape_html(caption)}</caption><thead><tr>{top}</tr></thead>"
+        f"<tbody>{body}</tbody></table>{more}"
+    )
+
+
+def _readable(table: pd.DataFrame | Iterable[Row]) -> tuple[int, list[list[str]]]:
+    """Return how many columns are labels, then the head and the lines, cell by cell."""
+    frame = table if isinstance(table, pd.DataFrame) else result_frame(table)
+    labels = [name for name in LABELS if _tells_apart(frame[name])] or ["quantity"]
+    head = [*labels, _interval_head(frame), "p", "n", "clusters"]
+    lines = [[*(str(row[name]) for name in labels), *_numbers(row)] for _, row in frame.iterrows()]
+    return len(labels), [head, *lines]
 
 
 def escape(text: str) -> str:

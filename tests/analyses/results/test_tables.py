@@ -16,7 +16,7 @@ from concept_ppl.analyses import (
     latex_table,
     layer_curve,
 )
-from concept_ppl.analyses.results.latex import escape
+from concept_ppl.analyses.results.tables import escape
 
 
 def lines_between(text, first, last):
