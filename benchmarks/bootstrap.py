@@ -19,9 +19,10 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
 from concept_ppl.analyses.designs.bootstrap import cluster_bootstrap
+from concept_ppl.analyses.designs.cross_fits import PENALTIES
+from concept_ppl.analyses.designs.decomposition import decompose
 from concept_ppl.analyses.designs.design import make_design
 from concept_ppl.analyses.designs.refits import QUANTITIES, make_refitter, refit
-from concept_ppl.analyses.designs.ridge import PENALTIES, decompose
 
 RESULTS = Path(__file__).parent / "results" / "bootstrap.json"
 BAR = 10.0

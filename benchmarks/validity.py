@@ -43,7 +43,8 @@ from concept_ppl.analyses import (
 )
 from concept_ppl.analyses.agreement.canonical import decoded_directions
 from concept_ppl.analyses.claim.linearity_tests import added_term_tests, strongest
-from concept_ppl.analyses.designs.ridge import DecomposedStates, cross_fit, decompose
+from concept_ppl.analyses.designs.cross_fits import cross_fit
+from concept_ppl.analyses.designs.decomposition import DecomposedStates, decompose
 
 COUNTS = Path(__file__).parent / "results" / "validity.jsonl"
 AT_ONCE = 20

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from validity_worlds import Array
 
-from concept_ppl.analyses.designs.ridge import CrossFit, DecomposedStates, whitener
+from concept_ppl.analyses.designs.cross_fits import CrossFit, whitener
+from concept_ppl.analyses.designs.decomposition import DecomposedStates
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from validity_worlds import Array
 
 from concept_ppl.analyses import equivalence, invertibility, linearity
-from concept_ppl.analyses.designs.ridge import DecomposedStates
+from concept_ppl.analyses.designs.decomposition import DecomposedStates
 
 WORLDS = ("linear and invertible", "rank-deficient", "curved", "noise only")
 N, Q, D = 400, 3, 8

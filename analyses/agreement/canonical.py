@@ -7,20 +7,17 @@ import numpy as np
 import numpy.typing as npt
 
 from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
-from concept_ppl.analyses.designs.intervals import (
+from concept_ppl.analyses.designs.correlations import (
     correlation_influence,
-    degrees_of_freedom,
     mean_squared_correlation,
     squared_correlation,
+)
+from concept_ppl.analyses.designs.cross_fits import cross_fit, whitener
+from concept_ppl.analyses.designs.decomposition import DecomposedStates, States, as_decomposed
+from concept_ppl.analyses.designs.intervals import (
+    degrees_of_freedom,
     standard_error,
     warn_of_few_clusters,
-)
-from concept_ppl.analyses.designs.ridge import (
-    DecomposedStates,
-    States,
-    as_decomposed,
-    cross_fit,
-    whitener,
 )
 from concept_ppl.analyses.designs.training_influence import direction_influence, training_influence
 from concept_ppl.analyses.results.figures import Panel, forest
@@ -154,7 +151,7 @@ def canonical_correlations(
     answer = correlate(states, contrasts, target, layer, level)
     if controls is None:
         return answer
-    beside = beside_controls(states, contrasts, controls, target, layer, seed, level)
+    beside = beside_controls(cross_fit(states, contrasts), controls, target, layer, seed, level)
     return replace(answer, controls=beside)
 
 
@@ -234,8 +231,8 @@ def canonical_scores(states: DecomposedStates, Z: FloatArray) -> CanonicalScores
     for k, scale in enumerate(scales):
         rows = design.folds == k
         turns[k] = (a[rows] * scale).T @ by_a[rows] / scale + b[rows].T @ by_b[rows]
-    pull = training_influence(states, Z, fit, by_a, rotations)
-    pull += direction_influence(states, Z, fit, bases, turns)
+    pull = training_influence(fit, by_a, rotations)
+    pull += direction_influence(fit, bases, turns)
     training = np.array([design.cluster_sums(column) for column in pull.T])
     return CanonicalScores(a, b, rho, test, training)
 

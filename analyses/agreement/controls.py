@@ -14,16 +14,20 @@ from concept_ppl.analyses.designs.arrays import (
     check_states,
 )
 from concept_ppl.analyses.designs.blocks import joint_predictions
-from concept_ppl.analyses.designs.design import Design, cluster_codes
-from concept_ppl.analyses.designs.held_out import backward_share, share_difference, squared_errors
-from concept_ppl.analyses.designs.intervals import SquaredErrors, difference, explained_share
-from concept_ppl.analyses.designs.ridge import (
-    CrossFit,
+from concept_ppl.analyses.designs.cross_fits import CrossFit, cross_fit
+from concept_ppl.analyses.designs.decomposition import (
     DecomposedStates,
     States,
     as_decomposed,
-    cross_fit,
     decompose,
+)
+from concept_ppl.analyses.designs.design import Design, cluster_codes
+from concept_ppl.analyses.designs.held_out import SquaredErrors, squared_errors
+from concept_ppl.analyses.designs.shares import (
+    backward_share,
+    difference,
+    explained_share,
+    share_difference,
 )
 from concept_ppl.analyses.designs.training_influence import training_influence
 from concept_ppl.analyses.results.figures import Panel, forest
@@ -186,53 +190,58 @@ def compare_controls(
     check_level(level)
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     contrasts, _ = check_contrasts(Z, states.design.n)
-    return beside_controls(states, contrasts, controls, target, layer, seed, level)
+    fit = cross_fit(states, contrasts)
+    return beside_controls(fit, controls, target, layer, seed, level)
 
 
 def beside_controls(
-    states: DecomposedStates,
-    contrasts: FloatArray,
+    fit: CrossFit,
     controls: Mapping[str, States],
     target: str,
     layer: str,
     seed: int,
     level: float,
 ) -> ControlComparison:
-    """Do as `compare_controls`, for decomposed states and checked contrasts (n, q)."""
-    design = states.design
+    """Step five: do as `compare_controls`, for the cross-fit of checked contrasts on the states."""
+    design = fit.states.design
     rivals = _decomposed_controls(controls, design)
-    fit = cross_fit(states, contrasts)
-    fits = {name: cross_fit(rival, contrasts) for name, rival in rivals.items()}
+    fits = {name: cross_fit(rival, fit.targets) for name, rival in rivals.items()}
     best = choose_best(fits)
-    joint = np.empty_like(contrasts)
-    for name in set(best):
-        folds = [k for k, choice in enumerate(best) if choice == name]
-        penalties = {k: float(fits[name].penalties[k]) for k in folds}
-        for k, part in joint_predictions(rivals[name], states, contrasts, penalties).items():
-            joint[design.folds == k] = part
-    joint_errors = np.square(contrasts - joint).sum(axis=1)
-    model = squared_errors(states, contrasts, fit)
-    parts = {name: squared_errors(rivals[name], contrasts, fits[name]) for name in rivals}
-    chosen = _best_errors(best, rivals, contrasts, fits, model)
-    best_errors, spread = chosen.sse.sum(axis=1), model.sst.sum(axis=1)
+    model = squared_errors(fit)
+    errors = {name: squared_errors(rival) for name, rival in fits.items()}
+    chosen = _best_errors(best, fits, model)
+    joint = np.square(fit.targets - _predicted_jointly(best, fits, fit)).sum(axis=1)
+    gain, spread = chosen.sse.sum(axis=1) - joint, model.sst.sum(axis=1)
     return ControlComparison(
-        explained_share(model, design, level),
-        _shuffled_share(states, contrasts, seed, level),
+        explained_share(model, level),
+        _shuffled_share(fit, seed, level),
         tuple(
-            ControlFit(
-                name,
-                explained_share(part, design, level),
-                share_difference(model, part, design, level),
-            )
-            for name, part in parts.items()
+            ControlFit(name, explained_share(part, level), share_difference(model, part, level))
+            for name, part in errors.items()
         ),
         best,
-        explained_share(chosen, design, level),
-        share_difference(model, chosen, design, level),
-        difference(best_errors - joint_errors, spread, design, level),
+        explained_share(chosen, level),
+        share_difference(model, chosen, level),
+        difference(gain, spread, design, level),
         target,
         layer,
     )
+
+
+def _predicted_jointly(
+    best: tuple[str, ...], fits: Mapping[str, CrossFit], fit: CrossFit
+) -> FloatArray:
+    """Predictions (n, q) from [best control, F], each fold by the control that it chose."""
+    joint = np.empty_like(fit.targets)
+    for name in set(best):
+        rival = fits[name]
+        penalties = {
+            k: float(rival.penalties[k]) for k, choice in enumerate(best) if choice == name
+        }
+        parts = joint_predictions(rival.states, fit.states, fit.targets, penalties)
+        for k, part in parts.items():
+            joint[fit.states.design.folds == k] = part
+    return joint
 
 
 def choose_best(fits: Mapping[str, CrossFit]) -> tuple[str, ...]:
@@ -304,23 +313,19 @@ def _decomposed_controls(
 
 
 def _best_errors(
-    best: tuple[str, ...],
-    rivals: Mapping[str, DecomposedStates],
-    Z: FloatArray,
-    fits: Mapping[str, CrossFit],
-    model: SquaredErrors,
+    best: tuple[str, ...], fits: Mapping[str, CrossFit], model: SquaredErrors
 ) -> SquaredErrors:
     """Put together the errors of the control that each fold chose; the means are the model's."""
-    sse, sse_training = np.zeros_like(Z), np.zeros_like(Z)
+    design = model.design
+    sse, sse_training = np.zeros_like(model.sse), np.zeros_like(model.sse)
     for name in dict.fromkeys(best):
-        design = rivals[name].design
         own = np.isin(design.folds, [k for k, choice in enumerate(best) if choice == name])
-        residuals = np.where(own[:, None], Z - fits[name].predicted, 0.0)
+        residuals = np.where(own[:, None], fits[name].targets - fits[name].predicted, 0.0)
         sse += np.square(residuals)
-        gradient = -2.0 * design.weights[:, None] * residuals
-        sse_training += training_influence(rivals[name], Z, fits[name], gradient)
-    return SquaredErrors(sse, model.sst, sse_training, model.sst_training)
+        sse_training += training_influence(fits[name], -2.0 * design.weights[:, None] * residuals)
+    return SquaredErrors(design, sse, model.sst, sse_training, model.sst_training)
 
 
-def _shuffled_share(states: DecomposedStates, Z: FloatArray, seed: int, level: float) -> Estimate:
-    return backward_share(states, _shuffled(Z, states.design.clusters, seed), level)
+def _shuffled_share(fit: CrossFit, seed: int, level: float) -> Estimate:
+    shuffled_targets = _shuffled(fit.targets, fit.states.design.clusters, seed)
+    return backward_share(fit.states, shuffled_targets, level)

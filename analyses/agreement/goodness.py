@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy.typing as npt
 
 from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.cross_fits import cross_fit
+from concept_ppl.analyses.designs.decomposition import States, as_decomposed, decompose
 from concept_ppl.analyses.designs.held_out import squared_errors
-from concept_ppl.analyses.designs.intervals import explained_share
-from concept_ppl.analyses.designs.ridge import States, as_decomposed, cross_fit, decompose
+from concept_ppl.analyses.designs.shares import explained_share
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
@@ -123,21 +124,16 @@ def goodness_of_fit(
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     design = states.design
     contrasts, labels = check_contrasts(Z, design.n, names)
-    backward = squared_errors(states, contrasts, cross_fit(states, contrasts))
-    given_contrasts = decompose(contrasts, design)
-    forward = squared_errors(given_contrasts, states.F, cross_fit(given_contrasts, states.F))
+    fit = cross_fit(states, contrasts)
+    errors = squared_errors(fit)
+    forward = squared_errors(cross_fit(decompose(contrasts, design), states.F))
     return GoodnessOfFit(
-        explained_share(forward, design, level),
-        explained_share(backward, design, level),
-        tuple(
-            (label, explained_share(backward.column(i), design, level))
-            for i, label in enumerate(labels)
-        ),
+        explained_share(forward, level),
+        explained_share(errors, level),
+        tuple((label, explained_share(errors.column(i), level)) for i, label in enumerate(labels)),
         target,
         layer,
-        None
-        if controls is None
-        else beside_controls(states, contrasts, controls, target, layer, seed, level),
+        None if controls is None else beside_controls(fit, controls, target, layer, seed, level),
     )
 
 

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from concept_ppl.analyses.designs.arrays import check_contrasts, check_level
-from concept_ppl.analyses.designs.held_out import backward_share
-from concept_ppl.analyses.designs.ridge import States, as_decomposed
+from concept_ppl.analyses.designs.decomposition import States, as_decomposed
+from concept_ppl.analyses.designs.shares import backward_share
 from concept_ppl.analyses.results.figures import BLUE, GREEN, PURPLE, Panel
 from concept_ppl.analyses.results.multiplicity import benjamini_hochberg
 from concept_ppl.analyses.results.protocol import Result

@@ -6,22 +6,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 from scipy.optimize import linear_sum_assignment
 
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
 from concept_ppl.analyses.designs.bootstrap import replicates
-from concept_ppl.analyses.designs.design import Design
-from concept_ppl.analyses.designs.held_out import squared_errors
-from concept_ppl.analyses.designs.intervals import (
+from concept_ppl.analyses.designs.correlations import (
     correlation_influence,
-    explained_share,
     mean_squared_correlation,
     no_relation_p_value,
     squared_correlation,
-    standard_error,
 )
-from concept_ppl.analyses.designs.ridge import States, as_decomposed, cross_fit, on_same_design
+from concept_ppl.analyses.designs.cross_fits import cross_fit
+from concept_ppl.analyses.designs.decomposition import States, as_decomposed, on_same_design
+from concept_ppl.analyses.designs.design import Design
+from concept_ppl.analyses.designs.held_out import squared_errors
+from concept_ppl.analyses.designs.intervals import standard_error
+from concept_ppl.analyses.designs.shares import explained_share
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, bootstrap_test
 from concept_ppl.analyses.results.protocol import Result
@@ -174,7 +175,7 @@ def cross_model(
     if not 1 <= n_directions <= widest:
         raise InputError(f"n_directions is {n_directions}; it must lie in 1 … {widest}.")
     forward, backward = (
-        explained_share(squared_errors(x, y.F, cross_fit(x, y.F)), design, level)
+        explained_share(squared_errors(cross_fit(x, y.F)), level)
         for x, y in ((first, second), (second, first))
     )
     scores = shared_directions(first, second, n_directions)
@@ -223,7 +224,7 @@ def _matching(
     room = 1.0 - value**2
     if room <= np.finfo(np.float64).eps:
         return result, test
-    reach = float(stats.t.ppf(0.5 + level / 2.0, design.n_clusters - 1)) * error / room
+    reach = float(special.stdtrit(design.n_clusters - 1, 0.5 + level / 2.0)) * error / room
     low, high = (math.tanh(math.atanh(value) + shift) for shift in (-reach, reach))
     return replace(result, ci_low=low, ci_high=high), test
 

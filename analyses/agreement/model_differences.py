@@ -7,18 +7,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
-from concept_ppl.analyses.designs.held_out import share_difference, squared_errors
-from concept_ppl.analyses.designs.intervals import (
-    squared_correlation_difference,
-    warn_of_few_clusters,
-)
-from concept_ppl.analyses.designs.ridge import (
+from concept_ppl.analyses.designs.correlations import squared_correlation_difference
+from concept_ppl.analyses.designs.cross_fits import cross_fit
+from concept_ppl.analyses.designs.decomposition import (
     DecomposedStates,
     States,
     as_decomposed,
-    cross_fit,
     on_same_design,
 )
+from concept_ppl.analyses.designs.held_out import squared_errors
+from concept_ppl.analyses.designs.intervals import warn_of_few_clusters
+from concept_ppl.analyses.designs.shares import share_difference
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.multiplicity import holm
 from concept_ppl.analyses.results.protocol import Result
@@ -189,18 +188,16 @@ def model_difference(
     second = on_same_design(F2, first.design)
     contrasts, labels = check_contrasts(Z, first.design.n, names)
     warn_of_few_clusters(first.design)
-    forth = beside_controls(first, contrasts, {models[1]: second}, target, layer, seed, level)
-    back = beside_controls(second, contrasts, {models[0]: first}, target, layer, seed, level)
-    one, other = (
-        squared_errors(states, contrasts, cross_fit(states, contrasts))
-        for states in (first, second)
-    )
+    fits = [cross_fit(states, contrasts) for states in (first, second)]
+    forth = beside_controls(fits[0], {models[1]: second}, target, layer, seed, level)
+    back = beside_controls(fits[1], {models[0]: first}, target, layer, seed, level)
+    one, other = (squared_errors(fit) for fit in fits)
     smallest, mean = _correlation_differences(first, second, contrasts, level)
     return ModelDifference(
         (forth.model, back.model),
         forth.difference,
         tuple(
-            (label, share_difference(one.column(i), other.column(i), first.design, level))
+            (label, share_difference(one.column(i), other.column(i), level))
             for i, label in enumerate(labels)
         ),
         smallest,

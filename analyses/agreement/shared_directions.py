@@ -6,8 +6,8 @@ from itertools import combinations
 import numpy as np
 
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
+from concept_ppl.analyses.designs.decomposition import DecomposedStates
 from concept_ppl.analyses.designs.design import Design
-from concept_ppl.analyses.designs.ridge import DecomposedStates
 from concept_ppl.analyses.designs.training_moments import HeldOut
 from concept_ppl.errors import InputError
 

@@ -11,13 +11,13 @@ their own; otherwise overfitted directions would look straighter in training tha
 """
 
 import numpy as np
-from sklearn.kernel_approximation import RBFSampler
 
 from concept_ppl.analyses.designs.arrays import FloatArray
 from concept_ppl.analyses.designs.blocks import joint_predictions
+from concept_ppl.analyses.designs.cross_fits import cross_fit, whitener
+from concept_ppl.analyses.designs.decomposition import DecomposedStates, decompose
 from concept_ppl.analyses.designs.design import Design
-from concept_ppl.analyses.designs.intervals import difference
-from concept_ppl.analyses.designs.ridge import DecomposedStates, cross_fit, decompose, whitener
+from concept_ppl.analyses.designs.shares import difference
 from concept_ppl.analyses.designs.training_moments import training_moments
 from concept_ppl.analyses.results.rows import Estimate
 
@@ -127,6 +127,8 @@ def _gain(
 
 def _fourier_features(X: FloatArray, seed: int) -> FloatArray:
     """Random features (n, 128) of a Gaussian kernel as wide as two rows are apart on average."""
+    from sklearn.kernel_approximation import RBFSampler
+
     gamma = 1.0 / (2.0 * float(np.square(X).sum(axis=1).mean()))
     sampler = RBFSampler(gamma=gamma, n_components=N_FEATURES, random_state=seed)
     return np.asarray(sampler.fit_transform(X), dtype=np.float64)

@@ -17,12 +17,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from concept_ppl.analyses.agreement.controls import ControlComparison, beside_controls
 from concept_ppl.analyses.designs.arrays import check_contrasts, check_level
-from concept_ppl.analyses.designs.held_out import backward_share, least_share
-from concept_ppl.analyses.designs.ridge import States, as_decomposed
+from concept_ppl.analyses.designs.cross_fits import cross_fit
+from concept_ppl.analyses.designs.decomposition import States, as_decomposed
+from concept_ppl.analyses.designs.held_out import squared_errors
+from concept_ppl.analyses.designs.shares import explained_share, least_share
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row, in_words
@@ -161,12 +163,16 @@ def equivalence(
         raise InputError(f"margin is {margin}; a share of explained variance lies in (0, 1).")
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     contrasts, _ = check_contrasts(Z, states.design.n, names)
-    shares = (least_share(states, contrasts, level), backward_share(states, contrasts, level))
+    fit = cross_fit(states, contrasts)
+    shares = (
+        least_share(states, contrasts, level),
+        explained_share(squared_errors(fit), level),
+    )
     parts = tuple(lower_bound(share, margin) for share in shares)
     p_value = max(part.p_value for part in parts)
     beside = None
     if controls is not None:
-        beside = beside_controls(states, contrasts, controls, target, layer, seed, level)
+        beside = beside_controls(fit, controls, target, layer, seed, level)
     return Equivalence(parts[0], parts[1], margin, p_value, target, layer, beside)
 
 
@@ -185,6 +191,6 @@ def lower_bound(share: Estimate, margin: float) -> Estimate:
         return replace(share, ci_high=1.0, p_value=0.0 if share.estimate > margin else 1.0)
     left = math.log1p(-share.estimate)
     error = share.std_error / (1.0 - share.estimate)
-    bound = -math.expm1(left + float(stats.t.ppf(share.ci_level, df)) * error)
-    p_value = float(stats.t.sf((math.log1p(-margin) - left) / error, df))
+    bound = -math.expm1(left + float(special.stdtrit(df, share.ci_level)) * error)
+    p_value = float(special.stdtr(df, -(math.log1p(-margin) - left) / error))
     return replace(share, ci_low=bound, ci_high=1.0, p_value=p_value)

@@ -22,16 +22,14 @@ import numpy as np
 import numpy.typing as npt
 
 from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
-from concept_ppl.analyses.designs.design import Design
-from concept_ppl.analyses.designs.ridge import (
-    CrossFit,
+from concept_ppl.analyses.designs.cross_fits import CrossFit, cross_fit, whitener
+from concept_ppl.analyses.designs.decomposition import (
     DecomposedStates,
     States,
     as_decomposed,
-    cross_fit,
     decompose,
-    whitener,
 )
+from concept_ppl.analyses.designs.design import Design
 from concept_ppl.analyses.designs.training_influence import training_influence
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import MISSING, HypothesisTest
@@ -230,7 +228,7 @@ def invertibility(
         found, method = decoded_correlations(states, contrasts)
     most = min(found.Y.shape[1], states.F.shape[1])
     tests = tuple(rank_test(found, r, method, most) for r in range(q))
-    values, condition = singular_values(states, contrasts, fit, level, seed)
+    values, condition = singular_values(fit, level, seed)
     return Invertibility(
         tests,
         sequential_rank(tests, 1.0 - level),
@@ -289,9 +287,10 @@ class RoundTrip:
         return float(np.quantile(norms / scale, level))
 
 
-def round_trip(states: DecomposedStates, Z: FloatArray, fit: CrossFit) -> RoundTrip:
+def round_trip(fit: CrossFit) -> RoundTrip:
     """Regress decoded contrasts on contrasts (n, q), both centred in their fold and whitened."""
-    design, q = states.design, Z.shape[1]
+    Z, design = fit.targets, fit.states.design
+    q = Z.shape[1]
     W = whitener(Z, design)
     z, decoded = _centred_in_folds(Z, design) @ W, _centred_in_folds(fit.predicted, design) @ W
     weighted = z * design.weights[:, None]
@@ -299,7 +298,7 @@ def round_trip(states: DecomposedStates, Z: FloatArray, fit: CrossFit) -> RoundT
     slopes = projection.T @ decoded
     own = projection[:, :, None] * (decoded - z @ slopes)[:, None, :]
     pull = training_influence(
-        states, Z, fit, np.repeat(projection, q, axis=1), [np.tile(W, q)] * design.n_folds
+        fit, np.repeat(projection, q, axis=1), [np.tile(W, q)] * design.n_folds
     )
     test, training = np.zeros((2, design.n_clusters, q * q))
     np.add.at(test, design.clusters, own.reshape(design.n, q * q))
@@ -308,19 +307,19 @@ def round_trip(states: DecomposedStates, Z: FloatArray, fit: CrossFit) -> RoundT
 
 
 def singular_values(
-    states: DecomposedStates, Z: FloatArray, fit: CrossFit, level: float, seed: int
+    fit: CrossFit, level: float, seed: int
 ) -> tuple[tuple[Estimate, ...], Estimate]:
     """Singular values there and back with simultaneous Weyl intervals; their condition number.
 
     Parameters
     ----------
-    states, Z, fit
-        Decomposed states, checked contrasts (n, q) and their cross-fit.
+    fit
+        Of checked contrasts (n, q).
     level, seed
         Confidence level; seed of the simulated norms.
     """
-    design = states.design
-    trip = round_trip(states, Z, fit)
+    design = fit.states.design
+    trip = round_trip(fit)
     reach = trip.norm_quantile(level, np.random.default_rng(seed))
     values = np.linalg.svd(trip.slopes, compute_uv=False)
     low, high = np.maximum(values - reach, 0.0), values + reach

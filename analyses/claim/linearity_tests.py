@@ -28,9 +28,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import statsmodels.api as sm
-from scipy import stats
-from statsmodels.stats.diagnostic import linear_rainbow, linear_reset, recursive_olsresiduals
 
 from concept_ppl.analyses.agreement.canonical import decoded_directions
 from concept_ppl.analyses.covariance.coefficient_inference import hotelling_test
@@ -42,9 +39,10 @@ from concept_ppl.analyses.covariance.sandwich import (
 )
 from concept_ppl.analyses.covariance.satterthwaite import hotelling_df
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.cross_fits import whitener
+from concept_ppl.analyses.designs.decomposition import States, as_decomposed
 from concept_ppl.analyses.designs.design import Design
-from concept_ppl.analyses.designs.held_out import backward_share
-from concept_ppl.analyses.designs.ridge import States, as_decomposed, whitener
+from concept_ppl.analyses.designs.shares import backward_share
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, f_test, invalid, t_test
 from concept_ppl.analyses.results.protocol import Result
@@ -332,6 +330,10 @@ def _last_wald(fit: LeastSquares, members: Sequence[IntArray], m: int) -> FloatA
 
 def diagnose(direction: FloatArray, Z: FloatArray) -> tuple[Diagnostic, ...]:
     """Textbook tests of linearity in the regression of one direction (n,) on Z (n, q)."""
+    import statsmodels.api as sm
+    from scipy import stats
+    from statsmodels.stats.diagnostic import linear_rainbow, linear_reset, recursive_olsresiduals
+
     null = "direction 1 is affine in the contrasts, with independent errors of equal variance"
     if len(Z) < 4 * (Z.shape[1] + 2):
         few = invalid(null, f"{len(Z)} rows are too few for {Z.shape[1] + 1} coefficients")

@@ -20,19 +20,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.cross_fits import CrossFit, cross_fit, whitener
+from concept_ppl.analyses.designs.decomposition import States, as_decomposed
 from concept_ppl.analyses.designs.design import Design
-from concept_ppl.analyses.designs.intervals import SquaredErrors, explained_share, standard_error
-from concept_ppl.analyses.designs.ridge import (
-    CrossFit,
-    DecomposedStates,
-    States,
-    as_decomposed,
-    cross_fit,
-    whitener,
-)
+from concept_ppl.analyses.designs.held_out import SquaredErrors
+from concept_ppl.analyses.designs.intervals import standard_error
+from concept_ppl.analyses.designs.shares import explained_share
 from concept_ppl.analyses.designs.training_influence import baseline_influence, training_influence
 from concept_ppl.analyses.results.figures import BLUE, INK, Panel
 from concept_ppl.analyses.results.protocol import Result
@@ -190,17 +186,17 @@ def posterior_form(
     grid, path = _contrast_path(concepts, grid, design)
     fits = [cross_fit(states, Z, whiten=True) for Z in path]
     everywhere = range(design.n_folds)
-    errors = [_whitened(states, Z, fit, everywhere) for Z, fit in zip(path, fits, strict=True)]
+    errors = [_whitened(fit, everywhere) for fit in fits]
     log, plain = (int(np.flatnonzero(grid == end)[0]) for end in ENDS)
     directions = _independent(np.hstack([fits[log].predicted, fits[plain].predicted]))
     return PosteriorForm(
         _alpha(directions, concepts, grid, design, n_replicates, seed, level),
         tuple(
-            (float(power), explained_share(part, design, level))
+            (float(power), explained_share(part, level))
             for power, part in zip(grid, errors, strict=True)
         ),
-        explained_share(_chosen(states, path, fits), design, level),
-        _difference(errors[log], errors[plain], design, level),
+        explained_share(_chosen(fits), level),
+        _difference(errors[log], errors[plain], level),
         target,
         layer,
     )
@@ -231,14 +227,12 @@ def _alpha(
     )
 
 
-def _whitened(
-    states: DecomposedStates, Z: FloatArray, fit: CrossFit, folds: Sequence[int]
-) -> SquaredErrors:
+def _whitened(fit: CrossFit, folds: Sequence[int]) -> SquaredErrors:
     """Errors of these folds in the metric of their training folds' inverse covariance of Z.
 
     Columns of the training parts have a meaning only when summed, as they are everywhere.
     """
-    design = states.design
+    design, Z = fit.states.design, fit.targets
     residuals, deviations = np.zeros_like(Z), np.zeros_like(Z)
     metric = np.zeros((design.n_folds, Z.shape[1], Z.shape[1]))
     for k in folds:
@@ -251,39 +245,39 @@ def _whitened(
         -2.0 * weights * np.einsum("ns,nst->nt", part, back) for part in (residuals, deviations)
     )
     return SquaredErrors(
+        design,
         np.square(residuals),
         np.square(deviations),
-        training_influence(states, Z, fit, by_fit),
-        baseline_influence(states, Z, fit, by_mean),
+        training_influence(fit, by_fit),
+        baseline_influence(fit, by_mean),
     )
 
 
-def _chosen(
-    states: DecomposedStates, path: list[FloatArray], fits: list[CrossFit]
-) -> SquaredErrors:
+def _chosen(fits: Sequence[CrossFit]) -> SquaredErrors:
     """Errors when each fold takes the power with the least whitened loss inside its training."""
     best = np.array([fit.inner_loss for fit in fits]).argmin(axis=0)
     parts = [
-        _whitened(states, path[a], fits[a], np.flatnonzero(best == a).tolist())
-        for a in dict.fromkeys(best.tolist())
+        _whitened(fits[a], np.flatnonzero(best == a).tolist()) for a in dict.fromkeys(best.tolist())
     ]
     return SquaredErrors(
-        sum((part.sse for part in parts), start=np.zeros_like(path[0])),
-        sum((part.sst for part in parts), start=np.zeros_like(path[0])),
-        sum((part.sse_training for part in parts), start=np.zeros_like(path[0])),
-        sum((part.sst_training for part in parts), start=np.zeros_like(path[0])),
+        parts[0].design,
+        *(
+            np.sum([getattr(part, name) for part in parts], axis=0)
+            for name in ("sse", "sst", "sse_training", "sst_training")
+        ),
     )
 
 
-def _difference(fit: SquaredErrors, rival: SquaredErrors, design: Design, level: float) -> Estimate:
+def _difference(fit: SquaredErrors, rival: SquaredErrors, level: float) -> Estimate:
     """R² of a fit minus that of its rival, each with its own spread, rows paired by cluster."""
     (share, test, training), (other, other_test, other_training) = (
-        _ratio(part, design) for part in (fit, rival)
+        _ratio(part) for part in (fit, rival)
     )
+    design = fit.design
     value = other - share
     error = standard_error(other_test - test, other_training - training)
     df = design.n_clusters - 1
-    reach = float(stats.t.ppf(0.5 + level / 2.0, df)) * error
+    reach = float(special.stdtrit(df, 0.5 + level / 2.0)) * error
     studentised = value / error if error > 0 else math.copysign(math.inf, value)
     return Estimate(
         value,
@@ -291,16 +285,16 @@ def _difference(fit: SquaredErrors, rival: SquaredErrors, design: Design, level:
         value - reach,
         value + reach,
         level,
-        2.0 * float(stats.t.sf(abs(studentised), df)),
+        2.0 * float(special.stdtr(df, -abs(studentised))),
         design.n,
         design.n_clusters,
     )
 
 
-def _ratio(errors: SquaredErrors, design: Design) -> tuple[float, FloatArray, FloatArray]:
+def _ratio(errors: SquaredErrors) -> tuple[float, FloatArray, FloatArray]:
     """SSE/SST with the influences (n_clusters,) of clusters as test and as training rows."""
     sse, sst, sse_training, sst_training = (
-        design.cluster_sums(part.sum(axis=1))
+        errors.design.cluster_sums(part.sum(axis=1))
         for part in (errors.sse, errors.sst, errors.sse_training, errors.sst_training)
     )
     ratio = float(sse.sum() / sst.sum())

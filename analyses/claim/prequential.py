@@ -20,14 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
-from concept_ppl.analyses.designs.ridge import (
-    PENALTIES,
-    DecomposedStates,
-    Spectrum,
-    held_out_losses,
-    training_spectrum,
-    whitener,
-)
+from concept_ppl.analyses.designs.cross_fits import PENALTIES, held_out_losses, whitener
+from concept_ppl.analyses.designs.decomposition import DecomposedStates, Spectrum, training_spectrum
 from concept_ppl.analyses.designs.training_moments import HeldOut, training_moments
 
 FIRST_FOLD = 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, f_test, invalid
@@ -136,10 +136,10 @@ def student_inference(
     level: float,
 ) -> Inference:
     """Two-sided Student intervals and p-values for (k, d) coefficients with df (k,)."""
-    reach = np.asarray(stats.t.ppf(0.5 + level / 2.0, df[:, None])) * std_errors
+    reach = np.asarray(special.stdtrit(df[:, None], 0.5 + level / 2.0)) * std_errors
     with np.errstate(divide="ignore", invalid="ignore"):
         studentised = np.abs(coefficients / std_errors)
-    p_values = np.asarray(2.0 * stats.t.sf(studentised, df[:, None]))
+    p_values = np.asarray(2.0 * special.stdtr(df[:, None], -studentised))
     return Inference(
         std_errors, coefficients - reach, coefficients + reach, p_values, df, per_output, joint
     )

@@ -1,8 +1,8 @@
 """Rows, weights, clusters, folds; ridge maps across them, held-out errors, refits, bootstraps."""
 
 from .bootstrap import ClusterBootstrap, cluster_bootstrap
+from .decomposition import DecomposedStates, decompose_states
 from .hierarchical import HierarchicalBootstrap, hierarchical_bootstrap
-from .ridge import DecomposedStates, decompose_states
 
 __all__ = [
     "ClusterBootstrap",

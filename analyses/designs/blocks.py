@@ -15,7 +15,8 @@ import numpy as np
 from scipy import linalg
 
 from .arrays import FloatArray
-from .ridge import PENALTIES, DecomposedStates, Spectrum, held_out_losses
+from .cross_fits import PENALTIES, held_out_losses
+from .decomposition import DecomposedStates, Spectrum
 from .training_moments import HeldOut
 
 CONTROL_FACTORS = (0.25, 1.0, 4.0)

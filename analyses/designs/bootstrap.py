@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
@@ -19,8 +19,8 @@ from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
 from .arrays import FloatArray, check_contrasts, check_level
+from .decomposition import States, as_decomposed
 from .refits import QUANTITIES, make_refitter, refit
-from .ridge import States, as_decomposed
 
 WEIGHT_SD = 1.0
 """Standard deviation of the clusters' random weights; 1 is the Bayesian bootstrap's."""
@@ -146,7 +146,7 @@ def cluster_bootstrap(
     drawn = replicates(draw, n_refits, seed, n_workers)
     room, rooms = np.log1p(-values), np.log1p(-drawn)
     errors = rooms.std(axis=0, ddof=1) / weight_sd
-    reach = float(stats.t.ppf(0.5 + level / 2.0, design.n_clusters - 1)) * errors
+    reach = float(special.stdtrit(design.n_clusters - 1, 0.5 + level / 2.0)) * errors
     forward, backward, smallest, mean = (
         Estimate(
             float(values[i]),

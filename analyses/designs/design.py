@@ -8,7 +8,7 @@ import pandas as pd
 
 from concept_ppl.errors import InputError
 
-from .arrays import FloatArray, IntArray, as_vector
+from .arrays import FloatArray, IntArray, as_vector, on_cpu
 from .folds import cluster_folds
 
 
@@ -110,7 +110,8 @@ def cluster_codes(clusters: npt.ArrayLike | None, n: int) -> IntArray:
     if clusters is None:
         return np.arange(n, dtype=np.int64)
     labels = as_vector(clusters, n, "clusters")
-    missing = np.flatnonzero(pd.isna(labels))
+    # As objects: NumPy writes a missing label among text as the word "nan".
+    missing = np.flatnonzero(pd.isna(np.asarray(on_cpu(clusters), dtype=object)))
     if missing.size:
         raise InputError(
             f"clusters holds no label at row {missing[0]} ({len(missing)} such rows); a missing "

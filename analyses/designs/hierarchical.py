@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, invalid, t_test
@@ -180,7 +180,7 @@ def hierarchical_bootstrap(
         reach, reason = 0.0, ""
         test = invalid(words, f"the statistic does not vary between units of {top}")
     else:
-        reach, reason = float(stats.t.ppf(1.0 - tail, n_top - 1)) * error, ""
+        reach, reason = float(special.stdtrit(n_top - 1, 1.0 - tail)) * error, ""
         test = t_test(words, (estimate - null) / error, n_top - 1)
     ends = estimate - reach, estimate + reach
     result = Estimate(estimate, error, *ends, level, test.p_value, len(numbers), n_top)

@@ -14,10 +14,9 @@ the degrees of freedom that the kurtosis of these influences leaves to their sum
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from concept_ppl.analyses.results.rows import Estimate
 
@@ -28,29 +27,6 @@ Scale = Callable[[float], float]
 
 FEWEST_CLUSTERS = 10
 """Fewer have not been shown to give intervals that cover."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SquaredErrors:
-    """Held-out squared errors of a map and of the training-fold means, for t targets.
-
-    Attributes
-    ----------
-    sse, sst
-        (n, t) squared errors of the map and of the means.
-    sse_training, sst_training
-        (n, t) derivatives of their weighted sums by the weight of each row, through training.
-    """
-
-    sse: FloatArray
-    sst: FloatArray
-    sse_training: FloatArray
-    sst_training: FloatArray
-
-    def column(self, i: int) -> "SquaredErrors":
-        """Keep target ``i`` alone."""
-        parts = (self.sse, self.sst, self.sse_training, self.sst_training)
-        return SquaredErrors(*(part[:, [i]] for part in parts))
 
 
 def standard_error(test: FloatArray, training: FloatArray | None = None) -> float:
@@ -118,238 +94,23 @@ def warn_of_few_clusters(design: Design) -> None:
         )
 
 
-def explained_share(errors: SquaredErrors, design: Design, level: float) -> Estimate:
-    """R² = 1 − SSE/SST with its interval on the log(1 − R²) scale; p-value of R² ≤ 0, one-sided.
-
-    Parameters
-    ----------
-    errors
-        Of all targets that are taken together.
-    design
-        Weights and clusters.
-    level
-        Confidence level.
-    """
-    warn_of_few_clusters(design)
-    sse, sst, sse_training, sst_training = (
-        design.cluster_sums(part.sum(axis=1))
-        for part in (errors.sse, errors.sst, errors.sse_training, errors.sst_training)
-    )
-    ratio = float(sse.sum() / sst.sum())
-    if ratio == 0.0:
-        return _fixed(1.0, design, level, p_value=0.0)
-    of_errors, of_spread = sse / sse.sum(), sst / sst.sum()
-    influence = left_out(of_errors - of_spread, (of_errors + of_spread) / 2.0)
-    error = standard_error(influence, sse_training / sse.sum() - sst_training / sst.sum())
-    df = degrees_of_freedom(influence)
-    p_value = float(stats.t.cdf(_studentised(math.log(ratio), error), df))
-    return _estimate(
-        math.log(ratio),
-        error,
-        df,
-        design,
-        level,
-        scale=lambda log_ratio: 1.0 - math.exp(log_ratio),
-        slope=-ratio,
-        p_value=p_value,
-    )
-
-
-def difference(
-    gain: FloatArray,
-    sst: FloatArray,
-    design: Design,
-    level: float,
-    training: tuple[FloatArray, FloatArray] | None = None,
-) -> Estimate:
-    """Difference of two R² on the same rows, Σ gain / Σ SST; p-value of no difference, two-sided.
-
-    Parameters
-    ----------
-    gain
-        (n,) squared error of the rival minus squared error of the map.
-    sst
-        (n,) squared error of the training-fold mean.
-    design
-        Weights and clusters.
-    level
-        Confidence level.
-    training
-        (n,) derivatives of the weighted sums of gain and of SST by each row's weight, through
-        training; left out where the maps were not fitted to these rows.
-    """
-    gains, totals = design.cluster_sums(gain), design.cluster_sums(sst)
-    value = float(gains.sum() / totals.sum())
-    influence = left_out((gains - value * totals) / totals.sum(), totals / totals.sum())
-    pull = None
-    if training is not None:
-        pull = design.cluster_sums(training[0] - value * training[1]) / totals.sum()
-    return _no_difference(value, influence, pull, design, level)
-
-
-def squared_correlation_difference(
-    first: tuple[FloatArray, FloatArray, FloatArray],
-    second: tuple[FloatArray, FloatArray, FloatArray],
-    design: Design,
-    level: float,
-) -> Estimate:
-    """Mean signed ρ² of one set of maps minus that of another; p-value of no difference, two-sided.
-
-    Parameters
-    ----------
-    first, second
-        Correlations (q,) and their influences (q, n_clusters), as test rows and through training,
-        of the same rows.
-    design, level
-        As above.
-    """
-    values, tests, pulls = [], [], []
-    for rho, test, training in (first, second):
-        slopes = 2.0 * np.abs(rho) / len(rho)
-        values.append(float(np.mean([signed_square(r) for r in rho])))
-        tests.append(slopes @ test)
-        pulls.append(slopes @ training)
-    return _no_difference(
-        values[0] - values[1], tests[0] - tests[1], pulls[0] - pulls[1], design, level
-    )
-
-
-def _no_difference(
+def paired_difference(
     value: float, test: FloatArray, training: FloatArray | None, design: Design, level: float
 ) -> Estimate:
+    """Estimate of a paired difference by its influences (n_clusters,); p-value two-sided."""
     error, df = standard_error(test, training), degrees_of_freedom(test)
-    p_value = 2.0 * float(stats.t.sf(abs(_studentised(value, error)), df))
-    return _estimate(value, error, df, design, level, scale=float, slope=1.0, p_value=p_value)
+    p_value = 2.0 * float(special.stdtr(df, -abs(studentised(value, error))))
+    return on_scale(value, error, df, design, level, scale=float, slope=1.0, p_value=p_value)
 
 
-def correlation_influence(
-    a: FloatArray, b: FloatArray, design: Design
-) -> tuple[FloatArray, FloatArray, tuple[FloatArray, FloatArray]]:
-    """Correlations of held-out scores about zero, their influences, and how the scores move them.
-
-    Parameters
-    ----------
-    a, b
-        (n, q) scores centred by the means of their training folds, correlated column by column.
-    design
-        Weights and clusters.
-
-    Returns
-    -------
-    rho, influence, gradients
-        The (q,) correlations; (q, n_clusters) influences of the clusters as test rows, left out
-        (Devlin et al. 1975, https://doi.org/10.1093/biomet/62.3.531); (n, q) derivatives by the
-        scores ``a`` and by the scores ``b``.
-    """
-    total = design.weights.sum()
-    mass = design.weights[:, None] / total
-    size_a, size_b = np.sqrt((mass * a**2).sum(axis=0)), np.sqrt((mass * b**2).sum(axis=0))
-    a, b = a / size_a, b / size_b
-    rho = (mass * a * b).sum(axis=0)
-    products = np.array([design.cluster_sums(column) for column in (a * b).T]) / total
-    share = np.array([design.cluster_sums(column) for column in (a**2 + b**2).T]) / (2.0 * total)
-    influence = left_out(products - rho[:, None] * share, share)
-    return rho, influence, (mass * (b - rho * a) / size_a, mass * (a - rho * b) / size_b)
-
-
-def signed_square(rho: float) -> float:
-    """ρ² with the sign of ρ, so that a held-out correlation below zero never looks like a fit."""
-    return math.copysign(rho**2, rho)
-
-
-def no_relation_p_value(a: FloatArray, b: FloatArray, design: Design) -> float:
-    """One-sided p-value of no positive relation: twice the median of the folds' own tests.
-
-    Without a relation the scores of different folds depend on each other through their training
-    rows to the same order as their variance, so that no test may pool them. Within a fold they are
-    fixed functions of new rows: a cluster-robust t test of their covariance is valid there, and
-    twice the median of p-values is valid under any dependence between folds (Meinshausen, Meier
-    and Bühlmann 2009, https://doi.org/10.1198/jasa.2009.tm08647).
-
-    Parameters
-    ----------
-    a, b
-        (n,) held-out scores.
-    design
-        Weights, clusters and folds.
-    """
-    p_values = []
-    for k in range(design.n_folds):
-        rows = design.folds == k
-        weights = design.weights[rows]
-        products = (a[rows] - np.average(a[rows], weights=weights)) * (
-            b[rows] - np.average(b[rows], weights=weights)
-        )
-        _, codes = np.unique(design.clusters[rows], return_inverse=True)
-        sums = np.bincount(codes, weights=weights * products)
-        if len(sums) < 2:
-            return 1.0
-        error = math.sqrt(len(sums) / (len(sums) - 1)) * float(np.linalg.norm(sums - sums.mean()))
-        statistic = sums.sum() / error if error > 0 else 0.0
-        p_values.append(float(stats.t.sf(statistic, len(sums) - 1)))
-    return min(1.0, 2.0 * float(np.median(p_values)))
-
-
-def squared_correlation(
-    rho: float,
-    error: float,
-    p_value: float,
-    design: Design,
-    level: float,
-    df: float | None = None,
-) -> Estimate:
-    """Sign-preserving square of a correlation with this standard error, interval on Fisher's z.
-
-    Degrees of freedom are those of the clusters, G − 1, by default.
-    """
-    room = 1.0 - rho**2
-    if room <= np.finfo(np.float64).eps:
-        return _fixed(signed_square(rho), design, level, p_value)
-    return _estimate(
-        math.atanh(rho),
-        error / room,
-        design.n_clusters - 1.0 if df is None else df,
-        design,
-        level,
-        scale=lambda z: signed_square(math.tanh(z)),
-        slope=2.0 * abs(rho) * room,
-        p_value=p_value,
-    )
-
-
-def mean_squared_correlation(
-    rho: FloatArray, test: FloatArray, training: FloatArray, design: Design, level: float
-) -> Estimate:
-    """Mean of the signed squares of correlations (q,), influences (q, n_clusters); no test.
-
-    The interval is on the log(1 − mean) scale, as for R².
-    """
-    mean = float(np.mean([signed_square(r) for r in rho]))
-    room = 1.0 - mean
-    if room <= np.finfo(np.float64).eps:
-        return _fixed(mean, design, level, p_value=math.nan)
-    slopes = 2.0 * np.abs(rho) / len(rho)
-    error = standard_error(slopes @ test, slopes @ training)
-    return _estimate(
-        math.log(room),
-        error / room,
-        degrees_of_freedom(slopes @ test),
-        design,
-        level,
-        scale=lambda log_room: 1.0 - math.exp(log_room),
-        slope=-room,
-        p_value=math.nan,
-    )
-
-
-def _studentised(theta: float, error: float) -> float:
+def studentised(theta: float, error: float) -> float:
     """θ over its standard error; 0 where both vanish, as for a control that does not vary."""
     if error > 0:
         return theta / error
     return math.copysign(math.inf, theta) if theta else 0.0
 
 
-def _estimate(
+def on_scale(
     theta: float,
     error: float,
     df: float,
@@ -361,7 +122,7 @@ def _estimate(
     p_value: float,
 ) -> Estimate:
     """Interval for ``scale(theta)`` by Student's t on the scale of ``theta``."""
-    reach = float(stats.t.ppf(0.5 + level / 2.0, df)) * error
+    reach = float(special.stdtrit(df, 0.5 + level / 2.0)) * error
     ends = sorted((scale(theta - reach), scale(theta + reach)))
     return Estimate(
         scale(theta),
@@ -376,6 +137,6 @@ def _estimate(
     )
 
 
-def _fixed(value: float, design: Design, level: float, p_value: float) -> Estimate:
+def without_error(value: float, design: Design, level: float, p_value: float) -> Estimate:
     """Make an estimate at the edge of its range, where the sample holds no error at all."""
     return Estimate(value, 0.0, value, value, level, p_value, design.n, design.n_clusters)

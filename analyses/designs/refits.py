@@ -18,8 +18,9 @@ from scipy import linalg
 from concept_ppl.errors import InputError
 
 from .arrays import FloatArray, IntArray
-from .intervals import signed_square
-from .ridge import PENALTIES, DecomposedStates
+from .correlations import signed_square
+from .cross_fits import PENALTIES
+from .decomposition import DecomposedStates
 from .training_moments import HeldOut
 
 BoolArray = npt.NDArray[np.bool_]

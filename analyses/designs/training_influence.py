@@ -21,12 +21,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from .arrays import FloatArray
-from .ridge import CrossFit, DecomposedStates
+from .cross_fits import CrossFit
 
 
 def training_influence(
-    states: DecomposedStates,
-    Y: FloatArray,
     fit: CrossFit,
     gradient: FloatArray,
     rotations: Sequence[FloatArray] | None = None,
@@ -35,8 +33,8 @@ def training_influence(
 
     Parameters
     ----------
-    states, Y, fit
-        Decomposed states, targets (n, t) and their cross-fit. Its penalties count as given.
+    fit
+        Of targets (n, t); its penalties count as given.
     gradient
         (n, s) derivative of the statistic by the prediction of each row, weights included.
     rotations
@@ -48,6 +46,7 @@ def training_influence(
     influence
         (n, s), one column a score, without the row's own weight.
     """
+    states, Y = fit.states, fit.targets
     design = states.design
     influence = np.zeros_like(gradient)
     for k in range(design.n_folds):
@@ -58,15 +57,13 @@ def training_influence(
         targets = Y[train] - fit.baseline[test][0]
         if rotations is not None:
             targets = targets @ rotations[k]
-        residuals = targets - X @ _solve(states, fit, k, X.T @ (targets * weights[:, None]))
-        pull = X @ _solve(states, fit, k, (states.F[test] - mean).T @ gradient[test])
+        residuals = targets - X @ _solve(fit, k, X.T @ (targets * weights[:, None]))
+        pull = X @ _solve(fit, k, (states.F[test] - mean).T @ gradient[test])
         influence[train] += (gradient[test].sum(axis=0) / weights.sum() + pull) * residuals
     return influence
 
 
 def direction_influence(
-    states: DecomposedStates,
-    Y: FloatArray,
     fit: CrossFit,
     bases: Sequence[FloatArray],
     turns: FloatArray,
@@ -80,7 +77,7 @@ def direction_influence(
 
     Parameters
     ----------
-    states, Y, fit
+    fit
         As above.
     bases
         For each fold (t, s) canonical weights D of Y with D'SD the identity times the training
@@ -93,6 +90,7 @@ def direction_influence(
     influence
         (n, s), one column a direction, without the row's own weight.
     """
+    states, Y = fit.states, fit.targets
     design = states.design
     influence = np.zeros((design.n, turns.shape[2]))
     for k, D in enumerate(bases):
@@ -100,7 +98,7 @@ def direction_influence(
         train = ~test
         X, weights = states.F[train] - states.spectra[k,].mean, design.weights[train]
         b = (Y[train] - fit.baseline[test][0]) @ D
-        p = X @ _solve(states, fit, k, X.T @ (b * weights[:, None]))
+        p = X @ _solve(fit, k, X.T @ (b * weights[:, None]))
         left = np.diag(D.T @ fit.unexplained[k] @ D)
         strength, gaps = 1.0 - left / weights.sum(), left[:, None] - left
         leaks = np.divide(turns[k], gaps, out=np.zeros_like(gaps), where=gaps != 0.0)
@@ -109,11 +107,9 @@ def direction_influence(
     return influence
 
 
-def baseline_influence(
-    states: DecomposedStates, Y: FloatArray, fit: CrossFit, gradient: FloatArray
-) -> FloatArray:
+def baseline_influence(fit: CrossFit, gradient: FloatArray) -> FloatArray:
     """Return the same for a statistic of the training-fold means; shapes as above."""
-    design = states.design
+    design, Y = fit.states.design, fit.targets
     influence = np.zeros_like(gradient)
     for k in range(design.n_folds):
         test = design.folds == k
@@ -122,8 +118,8 @@ def baseline_influence(
     return influence
 
 
-def _solve(states: DecomposedStates, fit: CrossFit, k: int, cross: FloatArray) -> FloatArray:
+def _solve(fit: CrossFit, k: int, cross: FloatArray) -> FloatArray:
     """Ridge coefficients (d, s) of fold ``k`` from cross-products (d, s) with centred states."""
-    spectrum = states.spectra[k,]
+    spectrum = fit.states.spectra[k,]
     shrink = 1.0 / (spectrum.values + fit.penalties[k] * spectrum.top)[:, None]
     return np.asarray(spectrum.vectors @ (shrink * (spectrum.vectors.T @ cross)))

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from concept_ppl.analyses.designs.arrays import FloatArray, check_level
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
-from concept_ppl.analyses.results.rows import Estimate, Row
+from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
 from concept_ppl.errors import InputError
 
 from .convergence import effective_draws, r_hat
@@ -85,6 +85,10 @@ class ParameterEstimates(Result):
         """Return the table."""
         return self.table.copy()
 
+    def printed(self) -> pd.DataFrame:
+        """Return estimates and intervals in the columns of all other tables."""
+        return result_frame(self.rows())
+
     def lines(self) -> list[str]:
         """Return the estimates, and whether the chains have converged."""
         shown = self.table.head(MOST_LINES).to_string(
@@ -155,7 +159,7 @@ def parameter_estimates(
 def _point(point: FloatArray, error: FloatArray | None, level: float) -> dict[str, FloatArray]:
     missing = np.full(point.shape, np.nan)
     error = missing if error is None else np.asarray(error, np.float64)
-    z = float(stats.norm.ppf((1 + level) / 2))
+    z = float(special.ndtri((1 + level) / 2))
     low, high = point - z * error, point + z * error
     if _are_probabilities(point):
         with np.errstate(divide="ignore", invalid="ignore"):

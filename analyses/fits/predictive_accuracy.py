@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 from scipy.special import logsumexp
 
 from concept_ppl.analyses.designs.arrays import FloatArray, check_level
@@ -226,7 +226,7 @@ def total(pointwise: FloatArray, weights: FloatArray, level: float) -> Estimate:
     mean = float(weights @ pointwise) / n
     variance = float(weights @ (pointwise - mean) ** 2) / max(n - 1, 1)
     error = math.sqrt(n * variance)
-    half = error * float(stats.t.ppf((1 + level) / 2, max(n - 1, 1)))
+    half = error * float(special.stdtrit(max(n - 1, 1), (1 + level) / 2))
     value, size = n * mean, len(pointwise)
     return Estimate(value, error, value - half, value + half, level, math.nan, size, size)
 

@@ -28,7 +28,6 @@ from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.multiplicity import benjamini_hochberg, holm
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
-from concept_ppl.analyses.results.tables import latex_table
 from concept_ppl.errors import InputError
 
 from .designs import BoolArray, PairDesign
@@ -118,9 +117,9 @@ class CounterfactualMatrix(Result):
         others = benjamini_hochberg(result_frame(self._other_rows()))
         return pd.concat([self.tidy_diagonal(), others], ignore_index=True)
 
-    def to_latex(self, label: str = "") -> str:
-        """Write the diagonal and the means for a paper, as `latex_table` does."""
-        return latex_table(self.tidy_diagonal(), self.title, label)
+    def printed(self) -> pd.DataFrame:
+        """Return the diagonal and the means, as there are too many other entries for a page."""
+        return self.tidy_diagonal()
 
     def tidy_diagonal(self) -> pd.DataFrame:
         """Return the diagonal, adjusted by Holm, the order of new pairs, and their means."""

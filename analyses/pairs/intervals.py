@@ -10,7 +10,7 @@ distinct words, and so too low.
 import math
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from concept_ppl.analyses.designs.arrays import FloatArray
 from concept_ppl.analyses.designs.intervals import degrees_of_freedom
@@ -56,10 +56,10 @@ def cosine_estimate(
         given = math.nan if p_value is None else p_value
         return Estimate(value, error, math.nan, math.nan, level, given, n, n_units)
     spread = error / (1.0 - value**2)
-    reach = float(stats.t.ppf(0.5 + level / 2.0, df)) * spread
+    reach = float(special.stdtrit(df, 0.5 + level / 2.0)) * spread
     low, high = (math.tanh(math.atanh(value) + shift) for shift in (-reach, reach))
     if p_value is None:
-        p_value = 2.0 * float(stats.t.sf(abs(math.atanh(value)) / spread, df))
+        p_value = 2.0 * float(special.stdtr(df, -abs(math.atanh(value)) / spread))
     return Estimate(value, error, low, high, level, p_value, n, n_units, df)
 
 
@@ -70,7 +70,7 @@ def share_estimate(
     error, df = influence_error(influence)
     if math.isnan(error) or not 0.0 < value < 1.0:
         return Estimate(value, error, math.nan, math.nan, level, math.nan, n, n_units)
-    quantile = float(stats.t.ppf(0.5 + level / 2.0, df))
+    quantile = float(special.stdtrit(df, 0.5 + level / 2.0))
     size = value * (1.0 - value) / error**2
     centre = (value + quantile**2 / (2 * size)) / (1 + quantile**2 / size)
     reach = quantile * math.sqrt(value * (1 - value) / size + quantile**2 / (4 * size**2))
@@ -85,8 +85,8 @@ def plain_estimate(
     error, df = influence_error(influence)
     if math.isnan(error) or not error > 0.0:
         return Estimate(value, error, math.nan, math.nan, level, math.nan, n, n_units)
-    reach = float(stats.t.ppf(0.5 + level / 2.0, df)) * error
-    p_value = 2.0 * float(stats.t.sf(abs(value) / error, df))
+    reach = float(special.stdtrit(df, 0.5 + level / 2.0)) * error
+    p_value = 2.0 * float(special.stdtr(df, -abs(value) / error))
     return Estimate(value, error, value - reach, value + reach, level, p_value, n, n_units, df)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
 from concept_ppl.analyses.results.figures import Panel, forest
@@ -274,7 +274,7 @@ def _root(
     error, df = influence_error(moved)
     if math.isnan(square) or math.isnan(error):
         return bare_estimate(math.nan, level, n, units)
-    reach = float(stats.t.ppf(0.5 + level / 2.0, df)) * math.sqrt(error**2 + curved)
+    reach = float(special.stdtrit(df, 0.5 + level / 2.0)) * math.sqrt(error**2 + curved)
     root, low, high = (math.sqrt(max(x, 0.0)) for x in (square, square - reach, square + reach))
     spread = math.sqrt(error**2 + curved) / (2.0 * root) if root > 0 else math.nan
     return Estimate(root, spread, low, high, level, math.nan, n, units, df)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 
 from concept_ppl.analyses.designs.arrays import FloatArray
 from concept_ppl.analyses.results.figures import Panel, forest
@@ -158,6 +157,8 @@ def published_procedure(
 def _product(
     F: FloatArray, design: PairDesign, swapped: npt.NDArray[np.bool_], inverse_penalty: float
 ) -> InSampleProduct:
+    from sklearn.linear_model import LogisticRegression
+
     first = np.where(swapped, design.second, design.first)
     second = np.where(swapped, design.first, design.second)
     offsets = np.zeros((design.n_concepts, F.shape[1]))

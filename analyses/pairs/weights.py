@@ -26,7 +26,6 @@ from typing import Literal
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
-from sklearn.covariance import ledoit_wolf_shrinkage
 
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
 
@@ -155,6 +154,8 @@ def _logistic(training: TrainingPairs, seed: int) -> Weights:
 
 def _covariance_factor(residuals: FloatArray) -> FloatArray:
     """Lower Cholesky factor (d, d) of the shrunk covariance of residuals (n, d) of mean zero."""
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
     n, d = residuals.shape
     covariance = residuals.T @ residuals / n
     average = float(np.trace(covariance)) / d

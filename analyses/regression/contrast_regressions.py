@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import statsmodels.api as sm
 
 from concept_ppl.analyses.agreement.canonical import decoded_directions
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.decomposition import States, as_decomposed
 from concept_ppl.analyses.designs.design import Design
-from concept_ppl.analyses.designs.ridge import States, as_decomposed
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, f_test
 from concept_ppl.analyses.results.protocol import Result
@@ -191,6 +190,8 @@ def _table(
     design: Design,
     level: float,
 ) -> ContrastTable:
+    import statsmodels.api as sm
+
     terms = ["const", *(f"direction_{i + 1}" for i in range(X.shape[1]))]
     regressors = pd.DataFrame(np.column_stack([np.ones(len(X)), X]), columns=terms)
     model = sm.WLS(pd.Series(y, name=contrast), regressors, weights=mass)

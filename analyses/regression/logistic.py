@@ -11,16 +11,18 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
+from concept_ppl.analyses.designs.decomposition import DecomposedStates
 from concept_ppl.analyses.designs.design import Design
-from concept_ppl.analyses.designs.ridge import DecomposedStates
 from concept_ppl.analyses.designs.training_moments import HeldOut
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 INVERSE_PENALTIES: FloatArray = 10.0 ** np.arange(-4.0, 4.1, 1.0)
 """Values of C tried, for components of mean variance one and weights of mean one."""
@@ -120,8 +122,11 @@ def _components(states: DecomposedStates, out: HeldOut, n_components: int | None
 
 def _path(
     X: FloatArray, values: IntArray, design: Design, train: npt.NDArray[np.bool_]
-) -> Iterator[tuple[LogisticRegression, bool]]:
+) -> Iterator[tuple["LogisticRegression", bool]]:
     """Fit under each penalty from the strongest; whether it converged."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(warm_start=True, max_iter=MAX_ITERATIONS)
     for C in INVERSE_PENALTIES:
         model.C = float(C)

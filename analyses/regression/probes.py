@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
+from concept_ppl.analyses.designs.decomposition import States, as_decomposed
 from concept_ppl.analyses.designs.design import Design
-from concept_ppl.analyses.designs.intervals import difference
-from concept_ppl.analyses.designs.ridge import States, as_decomposed
+from concept_ppl.analyses.designs.shares import difference
 from concept_ppl.analyses.results.figures import Panel
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row

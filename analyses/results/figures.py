@@ -38,7 +38,7 @@ class Panel:
         if ax is not None:
             self.draw(ax)
             return ax.get_figure(root=True)  # type: ignore[return-value]  # axes always have one
-        from matplotlib.figure import Figure  # noqa: PLC0415
+        from matplotlib.figure import Figure
 
         figure = Figure(figsize=(self.width, self.height), layout="constrained")
         self.draw(figure.add_subplot())

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
 
 from concept_ppl.errors import InputError
 
@@ -48,6 +47,8 @@ def holm(table: pd.DataFrame, family: Sequence[str] = FAMILY) -> pd.DataFrame:
 
 
 def _adjusted(table: pd.DataFrame, family: Sequence[str], method: str) -> pd.DataFrame:
+    from statsmodels.stats.multitest import multipletests
+
     missing = [column for column in (*family, "p_value") if column not in table.columns]
     if missing:
         raise InputError(f"The table has no column {missing[0]!r}; give tidy results.")

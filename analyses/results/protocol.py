@@ -51,6 +51,10 @@ class Result(ABC):
         """Answers whose rows and summaries follow this one's, such as the controls."""
         return ()
 
+    def printed(self) -> pd.DataFrame:
+        """Return what tables for readers hold: the tidy table, or the part that fits a page."""
+        return self.tidy()
+
     def tidy(self) -> pd.DataFrame:
         """Return a table with the columns ``RESULT_COLUMNS``, a row a number; see `rows`."""
         return result_frame([*self.rows(), *(row for part in self.beside() for row in part.rows())])
@@ -62,11 +66,11 @@ class Result(ABC):
 
     def to_latex(self, label: str = "") -> str:
         """Return the tidy table as a booktabs ``table``; ``label`` is what the text refers to."""
-        return latex_table(self.tidy(), self.title, label)
+        return latex_table(self.printed(), self.title, label)
 
     def to_markdown(self) -> str:
         """Return the tidy table as a Markdown table, its numbers as a reader writes them."""
-        return markdown_table(self.tidy())
+        return markdown_table(self.printed())
 
     def plot(self, ax: "Axes | None" = None) -> "Figure":
         """Draw the answer in one panel; see `panel`.
@@ -84,4 +88,4 @@ class Result(ABC):
         return self.panel().show(ax)
 
     def _repr_html_(self) -> str:
-        return html_table(self.tidy(), self.headline)
+        return html_table(self.printed(), self.headline)

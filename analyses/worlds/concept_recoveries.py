@@ -14,7 +14,7 @@ import numpy.typing as npt
 from concept_ppl.analyses.agreement.canonical import CanonicalCorrelations, correlate
 from concept_ppl.analyses.agreement.goodness import GoodnessOfFit, goodness_of_fit
 from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
-from concept_ppl.analyses.designs.ridge import decompose_states
+from concept_ppl.analyses.designs.decomposition import decompose_states
 from concept_ppl.analyses.regression.probes import Probe, probe
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result

@@ -16,7 +16,7 @@ from validity_truths import fold_maps, true_r2
 from validity_verdicts import WORLDS, Planted
 from validity_worlds import Cell, D, draw
 
-from concept_ppl.analyses.designs.ridge import cross_fit
+from concept_ppl.analyses.designs.cross_fits import cross_fit
 
 FAILURE_RATE = 2e-5
 CELLS = (

@@ -91,7 +91,7 @@ SCRIPT = """
 import sys
 import time
 from pathlib import Path
-from concept_ppl.analyses.studies.cells import Cell, answer_cells
+from concept_ppl.analyses.studies.laboratory.cells import Cell, answer_cells
 
 def slow(settings):
     time.sleep(0.4)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from concept_ppl.analyses import RESULT_COLUMNS, goodness_of_fit
-from concept_ppl.analyses.designs.ridge import decompose
+from concept_ppl.analyses.designs.decomposition import decompose
 from concept_ppl.analyses.studies.stages import state_analyses
 from concept_ppl.analyses.studies.stages.state_analyses import (
     LOG_ODDS,

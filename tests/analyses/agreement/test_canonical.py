@@ -14,13 +14,13 @@ from concept_ppl.analyses import (
     goodness_of_fit,
 )
 from concept_ppl.analyses.agreement.canonical import canonical_scores
-from concept_ppl.analyses.designs.intervals import (
+from concept_ppl.analyses.designs.correlations import (
     correlation_influence,
     signed_square,
     squared_correlation,
-    standard_error,
 )
-from concept_ppl.analyses.designs.ridge import cross_fit
+from concept_ppl.analyses.designs.cross_fits import cross_fit
+from concept_ppl.analyses.designs.intervals import standard_error
 from concept_ppl.analyses.designs.training_influence import direction_influence
 from concept_ppl.errors import InputError
 
@@ -144,7 +144,7 @@ def test_influence_through_directions_is_the_derivative_by_training_weights():
             for rows in (folds == k for k in range(3))
         ]
     )
-    influence = direction_influence(states, Z, fit, fitted, turns)
+    influence = direction_influence(fit, fitted, turns)
     steps = 1e-5 * np.eye(60)
     moved = [correlations(w + step)[2][0] - correlations(w - step)[2][0] for step in steps]
     np.testing.assert_allclose(influence, np.array(moved) / 2e-5, rtol=0, atol=1e-7)

@@ -16,8 +16,9 @@ from concept_ppl.analyses import (
     shuffled,
 )
 from concept_ppl.analyses.designs.blocks import CONTROL_FACTORS, joint_predictions
+from concept_ppl.analyses.designs.cross_fits import PENALTIES, cross_fit
+from concept_ppl.analyses.designs.decomposition import decompose
 from concept_ppl.analyses.designs.held_out import squared_errors
-from concept_ppl.analyses.designs.ridge import PENALTIES, cross_fit, decompose
 from concept_ppl.errors import InputError
 
 
@@ -113,8 +114,8 @@ def test_the_paired_difference_follows_from_the_predictions_alone():
     value = gain.sum() / sst.sum()
     kept = [clusters != g for g in range(40)]
     jackknife = np.array([gain[rows].sum() / sst[rows].sum() for rows in kept]) - value
-    ours = squared_errors(states, Z, cross_fit(states, Z))
-    theirs = squared_errors(rival, Z, cross_fit(rival, Z))
+    ours = squared_errors(cross_fit(states, Z))
+    theirs = squared_errors(cross_fit(rival, Z))
     pull = theirs.sse_training - ours.sse_training - value * ours.sst_training
     training = np.bincount(clusters, weights=pull.sum(axis=1)) / sst.sum()
     assert 0 < training @ training < jackknife @ jackknife

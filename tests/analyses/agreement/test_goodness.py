@@ -11,7 +11,7 @@ from concept_ppl.analyses import (
     decompose_states,
     goodness_of_fit,
 )
-from concept_ppl.analyses.designs.ridge import cross_fit
+from concept_ppl.analyses.designs.cross_fits import cross_fit
 from concept_ppl.errors import InputError
 
 
@@ -157,7 +157,7 @@ def test_a_weight_counts_like_that_many_repeats():
     assert not np.array_equal(few.design.folds, folds)  # sizes differ, hence folds: align them
     from dataclasses import replace
 
-    from concept_ppl.analyses.designs.ridge import decompose
+    from concept_ppl.analyses.designs.decomposition import decompose
 
     design = replace(few.design, folds=folds)
     aligned = goodness_of_fit(decompose(F, design), Z)

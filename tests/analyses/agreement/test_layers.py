@@ -39,7 +39,7 @@ def test_p_values_are_adjusted_across_layers():
     curve = layer_curve(states, Z)
     table = curve.tidy()
     assert tuple(table.columns) == RESULT_COLUMNS
-    raw = result_frame(curve._rows())
+    raw = result_frame(curve.rows())
     np.testing.assert_allclose(table["p_value"], benjamini_hochberg(raw)["p_value"])
     one = table["layer"].eq("embedding") & table["quantity"].eq("r2_backward")
     assert float(table.loc[one, "p_value"].iloc[0]) >= float(raw.loc[one, "p_value"].iloc[0])

@@ -8,8 +8,8 @@ from scipy.optimize import linear_sum_assignment
 from concept_ppl.analyses import RESULT_COLUMNS, cross_model, decompose_states, goodness_of_fit
 from concept_ppl.analyses.agreement.model_agreement import _exchange, matched_scores
 from concept_ppl.analyses.agreement.shared_directions import shared_directions
+from concept_ppl.analyses.designs.correlations import no_relation_p_value
 from concept_ppl.analyses.designs.design import make_design
-from concept_ppl.analyses.designs.intervals import no_relation_p_value
 from concept_ppl.errors import InputError
 
 N, SHARED = 200, 3

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from concept_ppl.analyses import RESULT_COLUMNS, decompose_states, invertibility
 from concept_ppl.analyses.claim.invertible_maps import round_trip, singular_values
 from concept_ppl.analyses.claim.prequential import prequential_variates
-from concept_ppl.analyses.designs.ridge import cross_fit, decompose, whitener
+from concept_ppl.analyses.designs.cross_fits import cross_fit, whitener
+from concept_ppl.analyses.designs.decomposition import decompose
 from concept_ppl.errors import InputError
 
 
@@ -93,7 +94,7 @@ def test_weyl_intervals_cover_the_singular_values_given_the_maps(q, rank):
         W = whitener(Z, states.design)
         truth = np.linalg.inv(W) @ slopes(seed, rank, q, 8) @ mean_map @ W
         exact = np.linalg.svd(truth, compute_uv=False)
-        values, _ = singular_values(states, Z, fit, 0.95, seed)
+        values, _ = singular_values(fit, 0.95, seed)
         inside = [v.ci_low - 1e-9 <= s <= v.ci_high for v, s in zip(values, exact, strict=True)]
         hits += all(inside)
     # Binomial(30, .95): fewer than 25 with probability 3e-3.
@@ -103,9 +104,9 @@ def test_weyl_intervals_cover_the_singular_values_given_the_maps(q, rank):
 def test_influences_are_the_derivatives_of_the_slopes():
     F, Z = planted(3, n=60, q=2, rank=2, d=4)
     states = decompose_states(F)
-    trip = round_trip(states, Z, cross_fit(states, Z, whiten=True))
+    trip = round_trip(cross_fit(states, Z, whiten=True))
     np.testing.assert_allclose(trip.test.sum(axis=0), 0.0, atol=1e-12)
-    residual_free = round_trip(states, Z, cross_fit(decompose_states(Z), Z, whiten=True))
+    residual_free = round_trip(cross_fit(decompose_states(Z), Z, whiten=True))
     assert np.abs(residual_free.test).max() < 1e-6 * np.abs(trip.test).max()
 
 

@@ -9,10 +9,10 @@ from scipy import special
 
 from concept_ppl.analyses import RESULT_COLUMNS, decompose_states, posterior_form
 from concept_ppl.analyses.claim.power_path import best_powers, contrasts, power_contrasts
+from concept_ppl.analyses.designs.cross_fits import cross_fit, whitener
 from concept_ppl.analyses.designs.design import make_design
 from concept_ppl.analyses.designs.held_out import squared_errors
-from concept_ppl.analyses.designs.intervals import explained_share
-from concept_ppl.analyses.designs.ridge import cross_fit, whitener
+from concept_ppl.analyses.designs.shares import explained_share
 from concept_ppl.errors import InputError
 
 COARSE = (-0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -99,7 +99,7 @@ def test_for_a_binary_concept_the_fit_and_its_interval_are_the_plain_ones():
     F, log_p = world(0.0, 5, n_values=2)
     states = decompose_states(F, n_folds=3)
     Z = contrasts([log_p], 0.0)
-    plain = explained_share(squared_errors(states, Z, cross_fit(states, Z)), states.design, 0.95)
+    plain = explained_share(squared_errors(cross_fit(states, Z)), 0.95)
     value = dict(ask(F, log_p).profile)[0.0]
     np.testing.assert_allclose(
         [value.estimate, value.std_error], [plain.estimate, plain.std_error], rtol=0.05

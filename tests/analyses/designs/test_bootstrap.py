@@ -15,9 +15,9 @@ from concept_ppl.analyses import (
     decompose_states,
     goodness_of_fit,
 )
-from concept_ppl.analyses.designs.held_out import backward_share
+from concept_ppl.analyses.designs.cross_fits import PENALTIES
 from concept_ppl.analyses.designs.refits import QUANTITIES, make_refitter, refit
-from concept_ppl.analyses.designs.ridge import PENALTIES
+from concept_ppl.analyses.designs.shares import backward_share
 from concept_ppl.errors import InputError
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from concept_ppl.analyses import decompose_states
+from concept_ppl.analyses.designs.cross_fits import PENALTIES, cross_fit
 from concept_ppl.analyses.designs.design import Design
-from concept_ppl.analyses.designs.ridge import PENALTIES, cross_fit
 from concept_ppl.errors import InputError
 
 
