@@ -131,7 +131,7 @@ def compare(
 ) -> None:
     """Rank fits of the same tokens by how well they foretell contexts that they have not seen."""
     from concept_ppl.analyses import rank_models
-    from concept_ppl.analyses.studies.fits.accuracy import accuracies_of, choose_criterion
+    from concept_ppl.analyses.studies.fits import accuracies_of, choose_criterion
     from concept_ppl.fitting.fits.fit_files import read_fit
     from concept_ppl.outputs import new_file
 
@@ -164,7 +164,7 @@ def check(
     force: Force = False,
 ) -> None:
     """Ask whether a fit can be trusted and reproduces its tokens, and write a report folder."""
-    from concept_ppl.analyses.studies.fits.study import check_fit
+    from concept_ppl.analyses.studies.fits import check_fit
 
     _require_cpu(device)
     page = check_fit(

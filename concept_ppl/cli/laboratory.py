@@ -102,11 +102,10 @@ def _run(
     seed: int,
     force: bool,
 ) -> None:
-    from concept_ppl.analyses.studies.families.plan import FAMILIES
-    from concept_ppl.analyses.studies.laboratory.cells import Shard
-    from concept_ppl.analyses.studies.laboratory.runs import Extent, run_laboratory
-    from concept_ppl.analyses.studies.regimes.plan import REGIMES
-    from concept_ppl.analyses.studies.theory.plan import THEORY
+    from concept_ppl.analyses.studies.families import FAMILIES
+    from concept_ppl.analyses.studies.laboratory import Extent, Shard, run_laboratory
+    from concept_ppl.analyses.studies.regimes import REGIMES
+    from concept_ppl.analyses.studies.theory import THEORY
 
     page = run_laboratory(
         {"theory": THEORY, "regimes": REGIMES, "families": FAMILIES}[name],

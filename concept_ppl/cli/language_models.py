@@ -112,7 +112,7 @@ def analyse(
     force: Force = False,
 ) -> None:
     """Test states against a posterior, beside controls, and write a report folder."""
-    from concept_ppl.analyses.studies.own_states.study import analyse_stored
+    from concept_ppl.analyses.studies.own_states import analyse_stored
 
     require_device(device)
     page = analyse_stored(

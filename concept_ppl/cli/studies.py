@@ -37,7 +37,7 @@ def language(
     force: Force = False,
 ) -> None:
     """Ask whether language models know the language they read, against exact posteriors."""
-    from concept_ppl.analyses.studies.language.study import LanguageStudy, run_language_study
+    from concept_ppl.analyses.studies.language import LanguageStudy, run_language_study
 
     study = LanguageStudy(
         world=world,
@@ -74,7 +74,7 @@ def labelled(
     force: Force = False,
 ) -> None:
     """Ask whether a language model knows your own labels, against exact posteriors from words."""
-    from concept_ppl.analyses.studies.labelled.study import LabelledStudy, run_labelled_study
+    from concept_ppl.analyses.studies.labelled import LabelledStudy, run_labelled_study
 
     study = LabelledStudy(
         language_model=language_model,
@@ -105,7 +105,7 @@ def words(
     force: Force = False,
 ) -> None:
     """Ask whether a mixture fitted to unlabelled words finds the languages they come from."""
-    from concept_ppl.analyses.studies.words.study import WordsStudy, run_words_study
+    from concept_ppl.analyses.studies.words import WordsStudy, run_words_study
 
     require_device(device)
     study = WordsStudy(

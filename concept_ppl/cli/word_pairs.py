@@ -33,7 +33,7 @@ def counterfactual(
     force: Force = False,
 ) -> None:
     """Hold weights of word pairs against pairs of new words, beside controls; write a report."""
-    from concept_ppl.analyses.studies.word_pairs.study import (
+    from concept_ppl.analyses.studies.word_pairs import (
         CounterfactualStudy,
         run_counterfactual_study,
     )

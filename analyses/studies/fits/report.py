@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,7 @@ from concept_ppl.analyses.results.rows import result_frame
 from concept_ppl.reports import KeyFigure, Report, Section, Table, Tone, Verdict, p_value
 from concept_ppl.reports.fit_figures import fit_history, replicate_ranges
 
-if TYPE_CHECKING:
-    from .study import FitCheck
+from .answers import FitCheck
 
 QUESTION = (
     "Can the {method} fit of {model} be trusted, and does its model produce tokens like those it "
@@ -31,7 +30,7 @@ FIGURES = {
 }
 
 
-def fit_check_report(answers: "FitCheck", manifest: Mapping[str, Any]) -> Report:
+def fit_check_report(answers: FitCheck, manifest: Mapping[str, Any]) -> Report:
     """Compose the report; see :class:`concept_ppl.reports.Report`."""
     fit = answers.file.fit
     rows = [row for accuracy in answers.accuracies for row in accuracy.rows()]
@@ -55,7 +54,7 @@ def fit_check_report(answers: "FitCheck", manifest: Mapping[str, Any]) -> Report
     )
 
 
-def _adjusted(answers: "FitCheck") -> dict[str, float]:
+def _adjusted(answers: FitCheck) -> dict[str, float]:
     """Return the p-value of each family of statistics, adjusted for their number (Holm)."""
     tests = pd.DataFrame(
         {"name": [check.name for check in answers.checks], "family": "checks"}
@@ -64,7 +63,7 @@ def _adjusted(answers: "FitCheck") -> dict[str, float]:
     return dict(zip(adjusted["name"], adjusted["p_value"], strict=True))
 
 
-def _verdict(answers: "FitCheck") -> Verdict:
+def _verdict(answers: FitCheck) -> Verdict:
     misfits = [name for name, p in _adjusted(answers).items() if p < ALPHA]
     if not answers.has_converged:
         sentence = "No: the fit has not converged, so nothing that it says can be relied on"
@@ -89,7 +88,7 @@ def _joined(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _key_figures(answers: "FitCheck") -> list[KeyFigure]:
+def _key_figures(answers: FitCheck) -> list[KeyFigure]:
     fit = answers.file.fit
     strip = [
         KeyFigure(
@@ -113,7 +112,7 @@ def _key_figures(answers: "FitCheck") -> list[KeyFigure]:
     return strip
 
 
-def _checks_section(answers: "FitCheck") -> Section:
+def _checks_section(answers: FitCheck) -> Section:
     adjusted = _adjusted(answers)
     figures, lines = [], []
     for check in answers.checks:
@@ -136,7 +135,7 @@ def _tested(test: HypothesisTest) -> str:
     return test.invalid_because or p_value(test.p_value, symbol=True)
 
 
-def _convergence_section(answers: "FitCheck") -> Section:
+def _convergence_section(answers: FitCheck) -> Section:
     fit = answers.file.fit
     text = [fit.summary().replace("\n", "\n\n")]
     if fit.is_point:
@@ -156,7 +155,7 @@ def _convergence_section(answers: "FitCheck") -> Section:
     return Section("Has it converged", "\n\n".join(text), figures)
 
 
-def _parameters_section(answers: "FitCheck") -> Section:
+def _parameters_section(answers: FitCheck) -> Section:
     estimates = answers.estimates
     shown = estimates.table.drop(columns="ci_level").head(MOST_ROWS)
     if answers.file.fit.method == "svi":  # of independent draws they say nothing
@@ -183,7 +182,7 @@ def _parameters_section(answers: "FitCheck") -> Section:
     return Section("Parameters", "\n\n".join([kind, *switched]), tables=[table])
 
 
-def _accuracy_section(answers: "FitCheck") -> Section:
+def _accuracy_section(answers: FitCheck) -> Section:
     if not answers.accuracies:
         return Section("Contexts not seen", "The file holds no log-likelihood of each context.")
     rows = [
@@ -211,7 +210,7 @@ def _accuracy_section(answers: "FitCheck") -> Section:
     return Section("Contexts not seen", text, tables=[table])
 
 
-def _methods(answers: "FitCheck") -> Section:
+def _methods(answers: FitCheck) -> Section:
     told = answers.file.attributes
     versions = ", ".join(f"{name} {number}" for name, number in told["versions"].items())
     return Section(

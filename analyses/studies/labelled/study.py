@@ -5,7 +5,7 @@ the other half, from the words alone, is what the states are held against.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from concept_ppl.analyses.designs.arrays import check_level
@@ -18,40 +18,10 @@ from concept_ppl.inference.posteriors import posterior
 from concept_ppl.outputs import require_writable
 from concept_ppl.reports import build_manifest, write_report
 
+from .plan import LabelledStudy
 from .report import labelled_report
 from .texts import read_labelled
 from .words import fit_words
-
-
-@dataclass(frozen=True)
-class LabelledStudy:
-    """What the study is to do.
-
-    Attributes
-    ----------
-    language_model : str
-        As :func:`concept_ppl.bridge.load_language_model` takes it.
-    labels : tuple of str
-        Columns of labels; all but the text and the cluster by default.
-    cluster : str or None
-        A column that says which texts belong together.
-    n_blocks : int
-        How many blocks of the model to read, evenly spaced.
-    seed : int
-        Of the halves, folds, shuffles and random weights.
-    level : float
-        Of the intervals.
-    device : str
-        Where the language model runs.
-    """
-
-    language_model: str = "smollm2"
-    labels: tuple[str, ...] = ()
-    cluster: str | None = None
-    n_blocks: int = 6
-    seed: int = 0
-    level: float = 0.95
-    device: str = "cpu"
 
 
 def run_labelled_study(

@@ -1,1 +1,5 @@
 """Does the claim hold where the theory says so?"""
+
+from .plan import THEORY
+
+__all__ = ["THEORY"]

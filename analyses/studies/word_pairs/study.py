@@ -6,7 +6,7 @@ table, an untrained network and the number of tokens.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -29,40 +29,9 @@ from concept_ppl.reports import build_manifest, write_report
 from .answers import PairAnswers, Settings, analyse_pairs
 from .comparison import compare_models
 from .hygiene import examine_pairs
+from .plan import CounterfactualStudy
 from .report import counterfactual_report
 from .states import ModelWords, read_model
-
-
-@dataclass(frozen=True)
-class CounterfactualStudy:
-    """What the study is to do.
-
-    Attributes
-    ----------
-    language_models : tuple of str
-        One or two, as :func:`concept_ppl.bridge.load_language_model` takes them.
-    pairs : str
-        A folder or CSV of word pairs.
-    n_blocks : int
-        How many blocks of each model to read, evenly spaced.
-    n_splits, n_flips : int
-        Splits of the words into halves; random sign flips behind each p-value.
-    seed : int
-        Of splits, flips, noise and random weights.
-    level : float
-        Of the intervals.
-    device : str
-        Where the language models run.
-    """
-
-    language_models: tuple[str, ...]
-    pairs: str
-    n_blocks: int = 6
-    n_splits: int = 10
-    n_flips: int = 9_999
-    seed: int = 0
-    level: float = 0.95
-    device: str = "cpu"
 
 
 def run_counterfactual_study(

@@ -1,15 +1,17 @@
 """The report of the study of words: which mixture was found, and what it knows of the languages."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from concept_ppl.analyses.fits.model_ranking import ModelRanking
 from concept_ppl.analyses.fits.predictive_accuracy import PredictiveAccuracy, total
 from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
 from concept_ppl.analyses.studies.stages.claim_sections import tested, written
 from concept_ppl.reports import KeyFigure, Report, Section, Tone, Verdict, number
 
+from .answers import WordsAnswers
 from .sections import (
     calibration_section,
     checks_section,
@@ -18,11 +20,6 @@ from .sections import (
     number_section,
     world_section,
 )
-
-if TYPE_CHECKING:
-    from concept_ppl.analyses.fits.model_ranking import ModelRanking
-
-    from .study import WordsAnswers
 
 QUESTION = (
     "Does a mixture that is fitted to unlabelled words find the {n} languages that they come from, "
@@ -33,7 +30,7 @@ CALIBRATION_MARGIN = 0.02
 """How far confidence may be from accuracy, on average, to be called right."""
 
 
-def words_report(answers: "WordsAnswers", manifest: Mapping[str, Any]) -> Report:
+def words_report(answers: WordsAnswers, manifest: Mapping[str, Any]) -> Report:
     """Compose the report; see :class:`concept_ppl.reports.Report`."""
     n = len(answers.study.languages)
     return Report(
@@ -66,7 +63,7 @@ def _difference(one: PredictiveAccuracy, other: PredictiveAccuracy) -> Estimate:
     return total(one.pointwise - other.pointwise, other.weights, other.elpd.ci_level)
 
 
-def verdict(answers: "WordsAnswers") -> Verdict:
+def verdict(answers: WordsAnswers) -> Verdict:
     """Answer in one sentence: found, by how many components, and whether calibrated."""
     n = len(answers.study.languages)
     index, gap = answers.agreement.adjusted_rand, answers.gap
@@ -112,7 +109,7 @@ def verdict(answers: "WordsAnswers") -> Verdict:
     return Verdict(sentence, tone, remark)
 
 
-def _key_figures(answers: "WordsAnswers") -> list[KeyFigure]:
+def _key_figures(answers: WordsAnswers) -> list[KeyFigure]:
     index, gap = answers.agreement.adjusted_rand, answers.gap
     fewer = fewer_components(answers.leave_one_out, len(answers.study.languages))
     strip = [
@@ -155,7 +152,7 @@ def _key_figures(answers: "WordsAnswers") -> list[KeyFigure]:
     return strip
 
 
-def _rows(answers: "WordsAnswers") -> list[Row]:
+def _rows(answers: WordsAnswers) -> list[Row]:
     rows = [
         *(row for row in answers.leave_one_out.rows()),
         *(row for row in answers.held_out.rows()),
@@ -174,7 +171,7 @@ def _rows(answers: "WordsAnswers") -> list[Row]:
     return rows
 
 
-def _methods(answers: "WordsAnswers") -> Section:
+def _methods(answers: WordsAnswers) -> Section:
     study = answers.study
     return Section(
         "Methods",

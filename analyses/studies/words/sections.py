@@ -1,10 +1,11 @@
 """Sections of the report of the study of words, a question each."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from concept_ppl.analyses.regression.calibration import Calibration
 from concept_ppl.analyses.studies.stages.claim_sections import tested, written
 from concept_ppl.reports import Section, Table, number
 from concept_ppl.reports.fit_figures import (
@@ -14,16 +15,13 @@ from concept_ppl.reports.fit_figures import (
     replicate_ranges,
 )
 
-if TYPE_CHECKING:
-    from concept_ppl.analyses.regression.calibration import Calibration
-
-    from .study import WordsAnswers
+from .answers import WordsAnswers
 
 N_TOP = 8
 N_EXAMPLES = 6
 
 
-def number_section(answers: "WordsAnswers") -> Section:
+def number_section(answers: WordsAnswers) -> Section:
     """Return how many groups the words ask for, by prediction of unseen contexts."""
     rankings = {"leave-one-out": answers.leave_one_out, "new contexts": answers.held_out}
     parts = []
@@ -81,7 +79,7 @@ def number_section(answers: "WordsAnswers") -> Section:
     return Section("How many components", text, [figure], [table])
 
 
-def languages_section(answers: "WordsAnswers") -> Section:
+def languages_section(answers: WordsAnswers) -> Section:
     """Return which language each group of the fitted mixture stands for."""
     study, matched = answers.study, answers.fitted[len(answers.study.languages)].agreement.matched
     counts = answers.fitted[len(study.languages)].agreement.counts
@@ -114,7 +112,7 @@ def languages_section(answers: "WordsAnswers") -> Section:
     return Section("Which languages it found", text, tables=[table])
 
 
-def calibration_section(answers: "WordsAnswers") -> Section:
+def calibration_section(answers: WordsAnswers) -> Section:
     """Return whether the probabilities of the mixture are right, beside the exact posterior."""
     curves = {
         "fitted mixture": _points(answers.calibration),
@@ -150,7 +148,7 @@ def _calibrated(found: "Calibration") -> str:
     )
 
 
-def checks_section(answers: "WordsAnswers") -> Section:
+def checks_section(answers: WordsAnswers) -> Section:
     """Return whether the mixture would have drawn words like these."""
     n = len(answers.study.languages)
     chosen = answers.fitted[n].checks
@@ -181,7 +179,7 @@ def checks_section(answers: "WordsAnswers") -> Section:
     return Section("What the mixtures reproduce", text, [figure], [shown])
 
 
-def convergence_section(answers: "WordsAnswers") -> Section:
+def convergence_section(answers: WordsAnswers) -> Section:
     """Return whether the chains agree."""
     rows = []
     for k, one in answers.fitted.items():
@@ -213,7 +211,7 @@ def convergence_section(answers: "WordsAnswers") -> Section:
     return Section("Has it converged", text, [figure], [Table("Fits", pd.DataFrame(rows))])
 
 
-def world_section(answers: "WordsAnswers") -> Section:
+def world_section(answers: WordsAnswers) -> Section:
     """Return where the words come from, with the first contexts."""
     study = answers.study
     lengths = answers.contexts["x"].map(len)
