@@ -6,22 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-RESULT_COLUMNS = (
-    "analysis",
-    "quantity",
-    "term",
-    "layer",
-    "control",
-    "estimate",
-    "std_error",
-    "ci_low",
-    "ci_high",
-    "ci_level",
-    "p_value",
-    "n",
-    "n_clusters",
-)
-
+from concept_ppl.result_columns import RESULT_COLUMNS
 
 LEAST_P_VALUE = 1e-4
 """Below it no approximation of these analyses is good enough to tell p-values apart."""

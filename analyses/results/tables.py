@@ -6,7 +6,7 @@ from html import escape as escape_html
 
 import pandas as pd
 
-from concept_ppl.reports.formatting import integer, interval, p_value
+from concept_ppl.formatting import integer, interval, p_value
 
 from .rows import Row, result_frame
 

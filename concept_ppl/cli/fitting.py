@@ -1,6 +1,5 @@
 """Commands that learn a generative model from tokens, and compare and check what was learned."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,15 +9,21 @@ from concept_ppl.errors import InputError
 
 from .application import app
 from .options import (
+    LEVEL,
+    MEMORY,
     Device,
     Force,
+    Level,
+    Memory,
     ModelName,
     Output,
     Parameters,
     Seed,
+    TokensFile,
     load_program,
     naming,
     require_device,
+    this_command,
 )
 from .progress import fit_stage, stage
 
@@ -36,7 +41,7 @@ Known = Annotated[
 @app.command()
 def fit(
     model: ModelName,
-    tokens: Annotated[Path, typer.Argument(help="Parquet with a column x (list of int).")],
+    tokens: TokensFile,
     output: Output,
     method: Annotated[str, typer.Option(help="em, map, svi or nuts.")] = "em",
     restarts: Annotated[int, typer.Option(min=1, help="Starts of em and map.")] = 5,
@@ -59,7 +64,7 @@ def fit(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File for the state; where it exists, go on from it.")
     ] = None,
-    memory: Annotated[float, typer.Option(help="Budget of working memory in bytes.")] = 2e9,
+    memory: Memory = MEMORY,
     parameter: Parameters = [],  # noqa: B006
     seed: Seed = 0,
     device: Device = "cpu",
@@ -124,7 +129,7 @@ def compare(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Also write the table, as CSV.")
     ] = None,
-    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
@@ -158,7 +163,7 @@ def check(
     replicates: Annotated[
         int, typer.Option(min=20, help="Data sets to draw, where the file holds fewer.")
     ] = 200,
-    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
@@ -173,7 +178,7 @@ def check(
         n_replicates=replicates,
         level=level,
         seed=seed,
-        command=["concept-ppl", *sys.argv[1:]],
+        command=this_command(),
         stage=stage,
         force=force,
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,12 +10,15 @@ from concept_ppl.errors import InputError
 
 from .application import app
 from .options import (
+    MEMORY,
     Device,
     Force,
+    Memory,
     ModelName,
     Output,
     Parameters,
     Seed,
+    TokensFile,
     load_program,
     naming,
     require_device,
@@ -65,14 +67,14 @@ def simulate(
 @app.command()
 def posterior(
     model: ModelName,
-    tokens: Annotated[Path, typer.Argument(help="Parquet with a column x (list of int).")],
+    tokens: TokensFile,
     output: Output,
     joint: Annotated[bool, typer.Option("--joint", help="Also write the joint log_joint.")] = False,
     draws: Annotated[
         int,
         typer.Option(min=0, help="Of a fit.nc: average over so many. 0: parameters at their mean."),
     ] = 0,
-    memory: Annotated[float, typer.Option(help="Budget of working memory in bytes.")] = 2e9,
+    memory: Memory = MEMORY,
     parameter: Parameters = [],  # noqa: B006
     seed: Seed = 0,
     device: Device = "cpu",

@@ -1,13 +1,14 @@
 """Studies of simulated worlds, whose posteriors are known: theory, regimes, families."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from concept_ppl.errors import InputError
+
 from .application import study_app
-from .options import Force, Output, Seed
+from .options import LEVEL, Force, Level, Output, Seed, this_command
 from .progress import stage
 
 Full = Annotated[
@@ -32,90 +33,46 @@ Seeds = Annotated[
 Steps = Annotated[
     int | None, typer.Option(min=1, help="Steps of training at most. Default: 500, --full 3000.")
 ]
-Level = Annotated[float, typer.Option(help="Level of the intervals.")]
 
 
-@study_app.command()
-def theory(
-    output: Output,
-    full: Full = False,
-    shard: ShardOption = "1/1",
-    cells: Cells = None,
-    workers: Workers = 2,
-    worlds: Worlds = None,
-    seeds: Seeds = None,
-    steps: Steps = None,
-    level: Level = 0.95,
-    seed: Seed = 0,
-    force: Force = False,
-) -> None:
-    """Ask, in the world of the paper, what recovery depends on and what accuracy hides."""
-    _run("theory", output, full, shard, cells, workers, worlds, seeds, steps, level, seed, force)
+def _add(name: str, question: str) -> None:
+    """Give the study of this name its command; all of them take the same options."""
+
+    @study_app.command(name, help=question)
+    def run(
+        output: Output,
+        full: Full = False,
+        shard: ShardOption = "1/1",
+        cells: Cells = None,
+        workers: Workers = 2,
+        worlds: Worlds = None,
+        seeds: Seeds = None,
+        steps: Steps = None,
+        level: Level = LEVEL,
+        seed: Seed = 0,
+        force: Force = False,
+    ) -> None:
+        from concept_ppl.analyses.studies.families import FAMILIES
+        from concept_ppl.analyses.studies.laboratory import Extent, Shard, run_laboratory
+        from concept_ppl.analyses.studies.regimes import REGIMES
+        from concept_ppl.analyses.studies.theory import THEORY
+
+        if name == "families" and worlds is not None:
+            raise InputError("study families trains its networks in one world; leave out --worlds.")
+        page = run_laboratory(
+            {"theory": THEORY, "regimes": REGIMES, "families": FAMILIES}[name],
+            Extent(full=full, seed=seed, level=level, worlds=worlds, seeds=seeds, most_steps=steps),
+            output,
+            command=this_command(),
+            stage=stage,
+            shard=Shard.parse(shard),
+            cells=cells,
+            n_workers=workers,
+            force=force,
+        )
+        typer.echo(f"shard {shard} is done" if page is None else str(page))
 
 
-@study_app.command()
-def regimes(
-    output: Output,
-    full: Full = False,
-    shard: ShardOption = "1/1",
-    cells: Cells = None,
-    workers: Workers = 2,
-    worlds: Worlds = None,
-    seeds: Seeds = None,
-    steps: Steps = None,
-    level: Level = 0.95,
-    seed: Seed = 0,
-    force: Force = False,
-) -> None:
-    """Map where the claim holds: what y tells of c, what x tells of c, how wide f is."""
-    _run("regimes", output, full, shard, cells, workers, worlds, seeds, steps, level, seed, force)
-
-
-@study_app.command()
-def families(
-    output: Output,
-    full: Full = False,
-    shard: ShardOption = "1/1",
-    cells: Cells = None,
-    workers: Workers = 2,
-    seeds: Seeds = None,
-    steps: Steps = None,
-    level: Level = 0.95,
-    seed: Seed = 0,
-    force: Force = False,
-) -> None:
-    """Train every architecture in one world, and compare what each has learned."""
-    _run("families", output, full, shard, cells, workers, None, seeds, steps, level, seed, force)
-
-
-def _run(
-    name: str,
-    output: Path,
-    full: bool,
-    shard: str,
-    cells: Path | None,
-    workers: int,
-    worlds: int | None,
-    seeds: int | None,
-    steps: int | None,
-    level: float,
-    seed: int,
-    force: bool,
-) -> None:
-    from concept_ppl.analyses.studies.families import FAMILIES
-    from concept_ppl.analyses.studies.laboratory import Extent, Shard, run_laboratory
-    from concept_ppl.analyses.studies.regimes import REGIMES
-    from concept_ppl.analyses.studies.theory import THEORY
-
-    page = run_laboratory(
-        {"theory": THEORY, "regimes": REGIMES, "families": FAMILIES}[name],
-        Extent(full=full, seed=seed, level=level, worlds=worlds, seeds=seeds, most_steps=steps),
-        output,
-        command=["concept-ppl", *sys.argv[1:]],
-        stage=stage,
-        shard=Shard.parse(shard),
-        cells=cells,
-        n_workers=workers,
-        force=force,
-    )
-    typer.echo(f"shard {shard} is done" if page is None else str(page))
+_add("theory", "Ask, in the world of the paper, what recovery depends on and what accuracy hides.")
+_add("regimes", "Map where the claim holds: what y tells of c, what x tells of c, how wide f is.")
+_add("families", "Train every architecture in one world, and compare what each has learned.")

@@ -1,6 +1,5 @@
 """Commands on language models: read their states, hold them to a posterior."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,18 @@ import typer
 from concept_ppl.errors import InputError
 
 from .application import app
-from .options import Device, Force, LanguageModelName, Output, Seed, naming, require_device
+from .options import (
+    LEVEL,
+    Device,
+    Force,
+    LanguageModelName,
+    Level,
+    Output,
+    Seed,
+    naming,
+    require_device,
+    this_command,
+)
 from .progress import stage
 
 
@@ -106,7 +116,7 @@ def analyse(
     control: Annotated[
         list[str], typer.Option(help="name=folder: states that the model must beat; repeatable.")
     ] = [],  # noqa: B006
-    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
@@ -121,7 +131,7 @@ def analyse(
         output,
         site=site,
         others=dict(_named_folder(text) for text in control),
-        command=["concept-ppl", *sys.argv[1:]],
+        command=this_command(),
         stage=stage,
         seed=seed,
         level=level,

@@ -1,5 +1,6 @@
-"""Options that commands share, and what is refused before any work."""
+"""Options that commands share, each declared once, and what is refused before any work."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +16,25 @@ Seed = Annotated[
     int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything that is drawn at random.")
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, …")]
+Level = Annotated[float, typer.Option(help="Level of the intervals.")]
+LEVEL = 0.95
+Memory = Annotated[float, typer.Option(help="Budget of working memory in bytes.")]
+MEMORY = 2e9
+Blocks = Annotated[int, typer.Option(min=1, help="Blocks of each language model to read.")]
+BLOCKS = 6
+Languages = Annotated[str, typer.Option(help="Two or more codes of wordfreq.")]
+LANGUAGES = "en,fr,de,es,it"
+Contexts = Annotated[int, typer.Option("-n", min=50, help="Number of contexts.")]
+Top = Annotated[int, typer.Option(min=1, help="Words per language in the vocabulary.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that is already there.")]
 Parameters = Annotated[
     list[str],
     typer.Option("-p", "--parameter", help="key=value for the model: build's, or a site's value."),
 ]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
-LanguageModelName = Annotated[
-    str,
-    typer.Argument(help="smollm2, gemma3-270m, a hub id, a local folder, or a .gguf file."),
-]
+LANGUAGE_MODELS = "smollm2, gemma3-270m, a hub id, a local folder, or a .gguf file"
+LanguageModelName = Annotated[str, typer.Argument(help=f"{LANGUAGE_MODELS}.")]
+TokensFile = Annotated[Path, typer.Argument(help="Parquet with a column x (list of int).")]
 ModelName = Annotated[str, typer.Argument(help="A zoo model, file.py, or file.py:function.")]
 
 
@@ -37,6 +47,16 @@ def require_device(device: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device '{device}' is not available here; use cpu.") from error
     return device
+
+
+def this_command() -> list[str]:
+    """Return the command line as typed, by which a report can be made again."""
+    return ["concept-ppl", *sys.argv[1:]]
+
+
+def split(text: str) -> tuple[str, ...]:
+    """Return the parts of a list with commas, without blanks around them."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 @contextmanager

@@ -1,13 +1,30 @@
 """Commands that answer a whole question and write a report."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .application import study_app
-from .options import Device, Force, LanguageModelName, Output, Seed, require_device
+from .options import (
+    BLOCKS,
+    LANGUAGE_MODELS,
+    LANGUAGES,
+    LEVEL,
+    Blocks,
+    Contexts,
+    Device,
+    Force,
+    LanguageModelName,
+    Languages,
+    Level,
+    Output,
+    Seed,
+    Top,
+    require_device,
+    split,
+    this_command,
+)
 from .progress import stage
 
 
@@ -21,17 +38,14 @@ def language(
         list[str],
         typer.Option(
             "--model",
-            help="smollm2, gemma3-270m, a hub id, a folder, a .gguf file; give two for both side "
-            "by side.",
+            help=f"{LANGUAGE_MODELS}; give two for both side by side.",
         ),
     ] = ["smollm2"],  # noqa: B006
-    languages: Annotated[
-        str, typer.Option(help="Two or more codes of wordfreq.")
-    ] = "en,fr,de,es,it",
-    n: Annotated[int, typer.Option("-n", min=50, help="Number of contexts.")] = 3000,
-    top: Annotated[int, typer.Option(min=1, help="Words per language in the vocabulary.")] = 3000,
-    blocks: Annotated[int, typer.Option(min=1, help="Blocks of each model to read.")] = 6,
-    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    languages: Languages = LANGUAGES,
+    n: Contexts = 3000,
+    top: Top = 3000,
+    blocks: Blocks = BLOCKS,
+    level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
@@ -42,7 +56,7 @@ def language(
     study = LanguageStudy(
         world=world,
         language_models=tuple(language_models),
-        languages=tuple(code.strip() for code in languages.split(",")),
+        languages=split(languages),
         n_contexts=n,
         top=top,
         n_blocks=blocks,
@@ -50,8 +64,7 @@ def language(
         level=level,
         device=str(require_device(device)),
     )
-    command = ["concept-ppl", *sys.argv[1:]]
-    page = run_language_study(study, output, command=command, stage=stage, force=force)
+    page = run_language_study(study, output, command=this_command(), stage=stage, force=force)
     typer.echo(str(page))
 
 
@@ -67,8 +80,8 @@ def labelled(
         str | None,
         typer.Option(help="Column of texts that belong together: a template, an author."),
     ] = None,
-    blocks: Annotated[int, typer.Option(min=1, help="Blocks of the model to read.")] = 6,
-    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    blocks: Blocks = BLOCKS,
+    level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
@@ -78,28 +91,27 @@ def labelled(
 
     study = LabelledStudy(
         language_model=language_model,
-        labels=tuple(name.strip() for name in labels.split(",") if name.strip()),
+        labels=split(labels),
         cluster=cluster,
         n_blocks=blocks,
         seed=seed,
         level=level,
         device=str(require_device(device)),
     )
-    command = ["concept-ppl", *sys.argv[1:]]
-    page = run_labelled_study(study, contexts, output, command=command, stage=stage, force=force)
+    page = run_labelled_study(
+        study, contexts, output, command=this_command(), stage=stage, force=force
+    )
     typer.echo(str(page))
 
 
 @study_app.command()
 def words(
     output: Output,
-    languages: Annotated[
-        str, typer.Option(help="Two or more codes of wordfreq.")
-    ] = "en,fr,de,es,it",
-    n: Annotated[int, typer.Option("-n", min=50, help="Number of contexts to fit.")] = 600,
-    top: Annotated[int, typer.Option(min=1, help="Words per language in the vocabulary.")] = 40,
+    languages: Languages = LANGUAGES,
+    n: Contexts = 600,
+    top: Top = 40,
     draws: Annotated[int, typer.Option(min=1, help="Of each of two chains.")] = 120,
-    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
@@ -109,7 +121,7 @@ def words(
 
     require_device(device)
     study = WordsStudy(
-        languages=tuple(code.strip() for code in languages.split(",")),
+        languages=split(languages),
         n_contexts=n,
         top=top,
         warmup=max(draws // 2, 1),
@@ -117,6 +129,5 @@ def words(
         seed=seed,
         level=level,
     )
-    command = ["concept-ppl", *sys.argv[1:]]
-    page = run_words_study(study, output, command=command, stage=stage, force=force)
+    page = run_words_study(study, output, command=this_command(), stage=stage, force=force)
     typer.echo(str(page))

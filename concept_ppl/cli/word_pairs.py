@@ -1,6 +1,5 @@
 """The command on word pairs: are a concept's pairs parallel in a language model, beyond chance?"""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -8,7 +7,19 @@ import typer
 from concept_ppl.errors import InputError
 
 from .application import app
-from .options import Device, Force, Output, Seed, require_device
+from .options import (
+    BLOCKS,
+    LANGUAGE_MODELS,
+    LEVEL,
+    Blocks,
+    Device,
+    Force,
+    Level,
+    Output,
+    Seed,
+    require_device,
+    this_command,
+)
 from .progress import stage
 
 
@@ -18,16 +29,16 @@ def counterfactual(
         list[str],
         typer.Argument(
             metavar="LLM [LLM2] PAIRS",
-            help="One or two language models (smollm2, a hub id, a local folder, a .gguf file), "
+            help=f"One or two language models ({LANGUAGE_MODELS}), "
             "then a folder of tab-separated lists named '[first - second].txt', or a CSV with "
             "columns concept, first, second.",
         ),
     ],
     output: Output,
-    blocks: Annotated[int, typer.Option(min=1, help="Blocks of each model to read.")] = 6,
+    blocks: Blocks = BLOCKS,
     splits: Annotated[int, typer.Option(min=3, help="Splits of the words into halves.")] = 10,
     flips: Annotated[int, typer.Option(min=999, help="Sign flips behind each p-value.")] = 9_999,
-    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
@@ -54,6 +65,5 @@ def counterfactual(
         level=level,
         device=str(require_device(device)),
     )
-    command = ["concept-ppl", *sys.argv[1:]]
-    page = run_counterfactual_study(study, output, command=command, stage=stage, force=force)
+    page = run_counterfactual_study(study, output, command=this_command(), stage=stage, force=force)
     typer.echo(str(page))

@@ -1,13 +1,15 @@
 """Reports: one self-contained HTML page from results, figures and their tables."""
 
+from concept_ppl.formatting import interval, number, p_value
+from concept_ppl.result_columns import RESULT_COLUMNS
+
 from .figures import canonical_bars, control_forest, decoded_scatter, layer_curve, power_profile
-from .formatting import interval, number, p_value
 from .grids import Layer, Panel, knob_curves, regime_maps
 from .heat_map import heat_map
 from .manifest import build_manifest
 from .page import write_report
 from .parts import Figure, KeyFigure, Report, Section, Table, Tone, Verdict
-from .results import RESULT_COLUMNS, tidy_results
+from .results import tidy_results
 
 __all__ = [
     "RESULT_COLUMNS",

@@ -13,8 +13,9 @@ from matplotlib.colors import to_rgba
 from numpy.typing import ArrayLike, NDArray
 
 from concept_ppl.errors import InputError
+from concept_ppl.formatting import interval
+from concept_ppl.result_columns import COUNT_COLUMNS, NUMBER_COLUMNS, TEXT_COLUMNS
 
-from .formatting import interval
 from .marks import (
     cloud,
     curve,
@@ -37,7 +38,6 @@ from .palette import (
     report_style,
 )
 from .parts import Figure
-from .results import COUNT_COLUMNS, NUMBER_COLUMNS, TEXT_COLUMNS
 
 _BEHIND: Final = (
     "quantity",

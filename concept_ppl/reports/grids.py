@@ -12,8 +12,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
 from concept_ppl.errors import InputError
+from concept_ppl.formatting import MINUS, number
 
-from .formatting import MINUS, number
 from .marks import curve, legend_handle, tick_number, unit_axis
 from .palette import INK, MODEL, SOFT_INK, TICK_SIZE, horizontal_grid, new_canvas, report_style
 from .parts import Figure

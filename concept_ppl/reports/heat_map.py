@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from concept_ppl.errors import InputError
+from concept_ppl.formatting import MINUS
 
-from .formatting import MINUS
 from .palette import INK, MODEL, PAPER, RULE, SOFT_INK
 from .parts import Figure
 

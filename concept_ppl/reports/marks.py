@@ -11,7 +11,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from .formatting import MINUS, interval
+from concept_ppl.formatting import MINUS, interval
+
 from .palette import CONTROL, INK, MODEL, PAPER, SOFT_INK, TICK_SIZE, vertical_grid
 
 MOST_DOTS: Final = 400

@@ -12,9 +12,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from concept_ppl.errors import InputError
+from concept_ppl.formatting import interval, number
 from concept_ppl.outputs import new_folder, require_writable
 
-from .formatting import interval, number
 from .manifest import plain, write_manifest
 from .parts import Figure, Report, Section, Table, Tone
 from .results import tidy_results, write_results

@@ -2,17 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from concept_ppl.errors import InputError
-
-TEXT_COLUMNS: Final = ("analysis", "quantity", "term", "layer", "control")
-NUMBER_COLUMNS: Final = ("estimate", "std_error", "ci_low", "ci_high", "ci_level", "p_value")
-COUNT_COLUMNS: Final = ("n", "n_clusters")
-RESULT_COLUMNS: Final = (*TEXT_COLUMNS, *NUMBER_COLUMNS, *COUNT_COLUMNS)
+from concept_ppl.result_columns import (
+    COUNT_COLUMNS,
+    NUMBER_COLUMNS,
+    RESULT_COLUMNS,
+    TEXT_COLUMNS,
+)
 
 
 def tidy_results(frame: pd.DataFrame) -> pd.DataFrame:

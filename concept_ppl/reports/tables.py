@@ -7,7 +7,8 @@ from typing import Final
 
 import pandas as pd
 
-from .formatting import column_format, interval, is_missing, write
+from concept_ppl.formatting import column_format, interval, is_missing, write
+
 from .parts import Table
 
 LONG: Final = 12

@@ -19,9 +19,9 @@ from concept_ppl.analyses.pairs.offset_spans import OffsetSpan, offset_span
 from concept_ppl.analyses.pairs.published_procedures import PublishedProcedure, published_procedure
 from concept_ppl.analyses.pairs.weights import Estimator
 from concept_ppl.analyses.results.multiplicity import benjamini_hochberg, holm
-from concept_ppl.analyses.results.rows import RESULT_COLUMNS
 from concept_ppl.analyses.studies.stages.announcements import Counter, Progress
 from concept_ppl.contexts.counterfactual_pairs import PairLists
+from concept_ppl.result_columns import RESULT_COLUMNS
 
 from .states import BAG, ModelWords
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from concept_ppl.formatting import write
 from concept_ppl.reports import Table, interval, number, p_value
-from concept_ppl.reports.formatting import write
 from concept_ppl.reports.tables import table_view
 
 
