@@ -1,19 +1,21 @@
 """An option means the same in every command: its name, its help, its type and its default."""
 
 from collections import defaultdict
+from typing import Any
 
-import click
 import typer
 
 from concept_ppl.cli import app
 
-OWN_DEFAULT = {"-n", "--top", "--draws", "--replicates", "--languages", "-o"}
-"""How much is drawn is for each command to say; compare writes its table only where asked."""
-OWN_HELP = {"--draws", "--replicates", "-o", "-n"}
+OWN_MEANING = {"--draws", "--replicates", "-o"}
+"""Draws of chains, of a fit to average over, of held-out contexts; a table only where asked for."""
+OWN_DEFAULT = {"-n", "--top"}
+"""How much a command draws is for each to say."""
+OWN_BOUNDS = {"-n"}
 
 
-def commands() -> dict[str, click.Command]:
-    def walk(name: str, command: click.Command) -> dict[str, click.Command]:
+def commands() -> dict[str, Any]:
+    def walk(name: str, command: Any) -> dict[str, Any]:
         if not hasattr(command, "commands"):
             return {name: command}
         inner = (walk(f"{name} {key}", one) for key, one in command.commands.items())
@@ -24,14 +26,18 @@ def commands() -> dict[str, click.Command]:
 
 def test_the_same_option_is_the_same_in_every_command() -> None:
     seen = defaultdict(lambda: defaultdict(set))
-    for name, command in commands().items():
+    for command in commands().values():
         for option in command.params:
             if not option.opts[0].startswith("-"):
                 continue
             flag = option.opts[0]
-            seen[flag]["type"].add(str(option.type))
-            if flag not in OWN_HELP:
-                seen[flag]["help"].add(option.help)
+            if flag in OWN_MEANING:
+                continue
+            seen[flag]["names"].add((*option.opts, *option.secondary_opts))
+            seen[flag]["help"].add(option.help)
+            seen[flag]["type"].add(str((option.bare_type(), option.multiple)))
+            if flag not in OWN_BOUNDS:
+                seen[flag]["bounds"].add((option.min, option.max))
             if flag not in OWN_DEFAULT:
                 seen[flag]["default"].add(str(option.default))
     assert len(seen) > 30
