@@ -10,12 +10,17 @@ from concept_ppl import compile_model, load_model, posterior, predictive, simula
 from concept_ppl.errors import ModelError
 from concept_ppl.zoo import zoo
 
+SMALL = {
+    "ambiguous_languages": {"top": 2000, "lengths": (3, 5)},
+    "concept_tree": {"concepts": 6},
+    "switching_languages": {"top": 30},
+    "word_languages": {"top": 30},
+}
+
 
 @pytest.mark.parametrize("name", zoo())
 def test_a_zoo_model_simulates_and_its_posterior_is_calibrated(name):
-    small = {"concepts": 6} if name == "concept_tree" else {}
-    small |= {"top": 30} if "languages" in name else {}
-    model = load_model(name, **small)
+    model = load_model(name, **SMALL.get(name, {}))
     contexts = simulate(model, 4000, seed=1)
     answer = posterior(model, contexts)
     for concept in answer.concepts:
