@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import pyro
 import pyro.distributions as dist
@@ -67,8 +67,8 @@ def build(
             f"{names} names whose colours need not differ have {n_maps:,} maps, {MOST_MAPS} are "
             f"allowed; use fewer names or exclusive=True."
         )
-    colours_of = itertools.permutations if exclusive else _any_colours
-    maps = list(colours_of(range(names), names))
+    every = itertools.product(range(names), repeat=names)
+    maps = [one for one in every if not exclusive or len(set(one)) == names]
     mention, written = _mentions(maps, names)
     same = torch.eye(names, dtype=torch.float64).log()
     following = torch.full((names, names), noise / (names - 1), dtype=torch.float64)
@@ -104,10 +104,6 @@ def build(
     model.lengths = tuple(lengths)  # type: ignore[attr-defined]
     model.concept = "colour"  # type: ignore[attr-defined]
     return model
-
-
-def _any_colours(values: Iterable[int], names: int) -> Iterable[tuple[int, ...]]:
-    return itertools.product(values, repeat=names)
 
 
 def _mentions(maps: Sequence[Sequence[int]], names: int) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,8 @@
 """What each zoo model promises."""
 
 import math
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,3 +75,13 @@ def test_a_tree_of_sixty_concepts_is_answered_by_elimination():
 def test_parameters_out_of_range_are_refused(name, parameters):
     with pytest.raises(ModelError):
         load_model(name, **parameters)
+
+
+def test_tables_beside_the_models_are_packed_into_the_wheel():
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["concept_ppl.models"]
+    packed = {path for pattern in patterns for path in (root / "models").glob(pattern)}
+    tables = {path for path in (root / "models").iterdir() if path.suffix not in {".py", ""}}
+    assert tables
+    assert tables == packed
