@@ -37,9 +37,20 @@ def build(
     lengths
         Shortest and longest context to simulate, the comma included.
     """
+    words, frequencies = unigrams(languages, top, floor)
+    return switching_words(languages, words, frequencies, switch, lengths)
+
+
+def switching_words(
+    languages: Sequence[str],
+    words: Sequence[str],
+    frequencies: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+    switch: float,
+    lengths: tuple[int, int],
+) -> Callable[[int], None]:
+    """Return the model of given words, whose frequencies have shape (n_languages, n_words)."""
     if not 0 <= switch <= 1:
         raise ModelError(f"switch must be a probability, not {switch}.")
-    words, frequencies = unigrams(languages, top, floor)
     n = len(languages)
     emission = np.log(frequencies / frequencies.sum(1, keepdims=True))
     word_or_comma = torch.as_tensor(np.pad(emission, ((0, 0), (0, 1)), constant_values=-np.inf))

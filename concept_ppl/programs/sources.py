@@ -1,9 +1,10 @@
 """Where programs come from: the zoo by name, a user's file by path.
 
 A file defines ``model(n_tokens)``, or ``build(**parameters)`` that returns such a function;
-``path/to/file.py:name`` picks another of its functions. A model may carry two attributes:
-``labels`` (site name to the names of its values; ``x`` for the words) and ``lengths`` (the shortest
-and the longest context to simulate).
+``path/to/file.py:name`` picks another of its functions. A model may carry three attributes:
+``labels`` (site name to the names of its values; ``x`` for the words), ``lengths`` (the shortest
+and the longest context to simulate) and ``concept`` (the one to read a predictor for, where the
+others only carry it).
 """
 
 import ast

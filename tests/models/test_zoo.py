@@ -1,6 +1,8 @@
 """What each zoo model promises."""
 
 import math
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +12,17 @@ from concept_ppl import compile_model, load_model, posterior, predictive, simula
 from concept_ppl.errors import ModelError
 from concept_ppl.zoo import zoo
 
+SMALL = {
+    "ambiguous_languages": {"top": 2000, "lengths": (3, 5)},
+    "concept_tree": {"concepts": 6},
+    "switching_languages": {"top": 30},
+    "word_languages": {"top": 30},
+}
+
 
 @pytest.mark.parametrize("name", zoo())
 def test_a_zoo_model_simulates_and_its_posterior_is_calibrated(name):
-    small = {"concepts": 6} if name == "concept_tree" else {}
-    small |= {"top": 30} if "languages" in name else {}
-    model = load_model(name, **small)
+    model = load_model(name, **SMALL.get(name, {}))
     contexts = simulate(model, 4000, seed=1)
     answer = posterior(model, contexts)
     for concept in answer.concepts:
@@ -68,3 +75,13 @@ def test_a_tree_of_sixty_concepts_is_answered_by_elimination():
 def test_parameters_out_of_range_are_refused(name, parameters):
     with pytest.raises(ModelError):
         load_model(name, **parameters)
+
+
+def test_tables_beside_the_models_are_packed_into_the_wheel():
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["concept_ppl.models"]
+    packed = {path for pattern in patterns for path in (root / "models").glob(pattern)}
+    tables = {path for path in (root / "models").iterdir() if path.suffix not in {".py", ""}}
+    assert tables
+    assert tables == packed
