@@ -18,8 +18,9 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from concept_ppl.bridge.anatomy.language_model import LanguageModel, wrap_language_model
+from concept_ppl.bridge.anatomy.language_model import LanguageModel
 from concept_ppl.bridge.anatomy.layer_checks import check_layers
+from concept_ppl.bridge.anatomy.wrapping import wrap_language_model
 from concept_ppl.errors import InputError, LanguageModelError
 
 from .gguf_cache import dequantised, digest_of_file, require_complete
