@@ -69,7 +69,8 @@ def watched(
 
     def entering(site: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            keep(site, args[0] if args else kwargs.get("hidden_states", kwargs.get("input")))
+            named = "hidden_states" if "hidden_states" in kwargs else "input"
+            keep(site, args[0] if args else kwargs[named])
 
         return hook
 

@@ -74,9 +74,7 @@ def measured_logit_map(planted: Tensor, logits: Tensor) -> LogitMap | None:
     """
     if logits.shape != planted.shape:
         return None
-    scale, largest = (
-        float(logits[planted == value].flatten()[0]) for value in (1.0, 2.0**LARGEST)
-    )
+    scale, largest = (float(logits[planted == value].flatten()[0]) for value in (1.0, 2.0**LARGEST))
     found = LogitMap(scale)
     if not abs(largest) > 0.9 * abs(scale) * 2.0**LARGEST:
         smallest = float(logits[planted == 2.0**SMALLEST].flatten()[0]) / 2.0**SMALLEST

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from concept_ppl.errors import LanguageModelError
 
@@ -82,28 +83,32 @@ def find_anatomy(model: Any, name: str) -> Anatomy:
 def find_blocks(decoder: nn.Module, n_blocks: int, name: str) -> tuple[nn.Module, ...]:
     """Return the outermost list of ``n_blocks`` modules; lists of experts or heads lie deeper.
 
-    Where several lie equally deep, blocks are those that transformers can checkpoint one by one:
-    beside its three blocks, say, a Gemma 3n keeps three maps into its other residual streams.
+    Where several are as long and as deep, or none is as long, blocks are what transformers can
+    checkpoint one by one. Beside its blocks a Gemma 3n keeps maps into its other residual streams;
+    a BART's config counts its encoder's blocks, a LongCat's two for each of its own.
     """
     lists = {
         path: module
         for path, module in decoder.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == n_blocks
+        if isinstance(module, nn.ModuleList) and len(module) > 0
     }
-    depth = min((path.count(".") for path in lists), default=0)
-    outermost = [module for path, module in lists.items() if path.count(".") == depth]
-    if len(outermost) > 1:
-        from transformers.modeling_layers import GradientCheckpointingLayer
-
-        outermost = [
-            modules
-            for modules in outermost
-            if all(isinstance(module, GradientCheckpointingLayer) for module in modules)
-        ] or outermost
-    if len(outermost) != 1:
+    found = _outermost({path: blocks for path, blocks in lists.items() if len(blocks) == n_blocks})
+    if len(found) != 1:
+        checkpointed = {path: blocks for path, blocks in lists.items() if _checkpointed(blocks)}
+        found = _outermost(checkpointed) if not found else [*filter(_checkpointed, found)] or found
+    if len(found) != 1:
         raise LanguageModelError(
-            f"{name} ({type(decoder).__name__}) has {len(outermost)} candidates for its list of "
+            f"{name} ({type(decoder).__name__}) has {len(found)} candidates for its list of "
             f"{n_blocks} blocks, so its residual stream cannot be named; this architecture is not "
             "supported."
         )
-    return tuple(outermost[0])
+    return tuple(found[0])
+
+
+def _outermost(lists: dict[str, nn.ModuleList]) -> list[nn.ModuleList]:
+    depth = min((path.count(".") for path in lists), default=0)
+    return [module for path, module in lists.items() if path.count(".") == depth]
+
+
+def _checkpointed(modules: nn.ModuleList) -> bool:
+    return all(isinstance(module, GradientCheckpointingLayer) for module in modules)

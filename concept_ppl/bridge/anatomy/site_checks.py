@@ -50,7 +50,9 @@ def check_sites(language_model: LanguageModel) -> tuple[tuple[str, ...], LogitMa
     mask[1, 3:] = 0
     later = torch.zeros_like(mask)
     later[0, 3:] = later[1, 2:] = 1
-    changed_ids = torch.where(later.bool(), (token_ids + 1) % language_model.n_embeddings, token_ids)
+    changed_ids = torch.where(
+        later.bool(), (token_ids + 1) % language_model.n_embeddings, token_ids
+    )
     with _failures_named(name):
         states, truth = _observed(language_model, token_ids, mask)
         alone = language_model.model(input_ids=token_ids[1:, :3], use_cache=False).logits
@@ -92,11 +94,22 @@ def _failures_named(name: str) -> Iterator[None]:
 def _observed(
     language_model: LanguageModel, token_ids: Tensor, mask: Tensor
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Run the whole model: what passes its sites for the first time, and its logits."""
-    states: dict[str, Tensor] = {}
+    """Run the whole model: what passes its sites, and its logits.
+
+    A block that runs several times has no one state; heads that look further ahead may also use the
+    unembedding, after the state of the next token.
+    """
+    passed: dict[str, list[Tensor]] = {}
     sites = sites_of(language_model.n_blocks)
-    with watched(language_model.anatomy, sites, states.setdefault):
+    with watched(
+        language_model.anatomy,
+        sites,
+        lambda site, hidden: passed.setdefault(site, []).append(hidden),
+    ):
         output = language_model.model(input_ids=token_ids, attention_mask=mask, use_cache=False)
+    states = {
+        site: hidden[0] for site, hidden in passed.items() if len(hidden) == 1 or site == FINAL_NORM
+    }
     return states, output.logits
 
 
