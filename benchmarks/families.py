@@ -26,7 +26,7 @@ from concept_ppl.bridge import (
     logits_from_final_norm,
     wrap_language_model,
 )
-from concept_ppl.bridge.loading.language_models import quiet_transformers
+from concept_ppl.bridge.loading import quiet_transformers
 from concept_ppl.errors import LanguageModelError
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "families.md"
