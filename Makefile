@@ -5,7 +5,7 @@ SOURCES := $(wildcard concept_ppl models analyses tests benchmarks)
 # One thread a process: two workers with two threads each on two cores take five times as long.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
-.PHONY: help report gemma test check bench validity calibration format clean FORCE
+.PHONY: help report gemma test check bench validity calibration families format clean FORCE
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -38,6 +38,9 @@ validity: .venv/installed  ## size and coverage of the analyses on planted world
 
 calibration: .venv/installed  ## simulation-based calibration of NUTS; goes on where it stopped
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/simulation_calibration.py --write
+
+families: .venv/installed  ## read a tiny model of every causal family of transformers; writes docs/reference/families.md
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/families.py --write
 
 format: .venv/installed  ## rewrite the sources as `make check` wants them
 	@$(BIN)/ruff format $(SOURCES)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from concept_ppl.bridge.anatomy.forward_pass import read_states
 from concept_ppl.bridge.anatomy.parts import Anatomy, find_blocks
 from concept_ppl.bridge.anatomy.sites import FINAL_NORM
-from concept_ppl.bridge.loading.language_models import quiet_transformers
+from concept_ppl.bridge.loading import quiet_transformers
 
 HEAD_WIDTH = 16
 """Width of an attention head; the width of the states is a multiple of it."""

@@ -52,7 +52,7 @@ def test_the_last_block_leaves_its_state_before_the_final_norm(
     states = extract(language_model, TEXTS, sites="resid.3,final_norm")
     norms = [
         module
-        for name, module in language_model.anatomy.decoder.named_children()
+        for name, module in language_model.model.get_decoder().named_children()
         if name in {"norm", "ln_f", "final_layer_norm", "norm_f"}
     ]
     normed = norms[0](torch.from_numpy(states["resid.3"])).numpy()

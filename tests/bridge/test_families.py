@@ -1,5 +1,6 @@
 """Every family is read where its own hidden states say, tied or not, with BOS or without."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -66,7 +67,8 @@ def test_a_state_times_an_unembedding_row_is_a_logit(family: str) -> None:
     states = extract(language_model, TEXTS, sites="final_norm")["final_norm"]
     tokens = [7, 3, N_VOCABULARY - 1, 7]
     rows = unembedding_rows(language_model, tokens)
-    language_model.model.config.final_logit_softcapping = None  # Gemma 2 caps what comes out
+    uncapped = replace(language_model.logit_map, cap=None)  # Gemma 2 caps what comes out
+    language_model = replace(language_model, logit_map=uncapped)
     logits = logits_from_final_norm(language_model, torch.from_numpy(states))[:, tokens]
     assert same(states @ rows.T, logits.numpy())
 

@@ -154,7 +154,7 @@ def _unembedding(
     for states, h' Cov(γ) h (https://arxiv.org/abs/2311.03658): rows are multiplied with the inverse
     root of the covariance and states with the root, which leaves γ'h as it is.
     """
-    n_vocabulary = len(model.anatomy.unembedding.get_parameter("weight"))
+    n_vocabulary = len(model.anatomy.unembedding_maps[-1].get_parameter("weight"))
     table = unembedding_rows(model, np.arange(n_vocabulary)).astype(np.float64)
     table -= table.mean(axis=0)
     values, vectors = np.linalg.eigh(table.T @ table / n_vocabulary)

@@ -1,8 +1,9 @@
 """The parts of a language model by name, checked: blocks, sites, norms, tokenizer, unembedding."""
 
-from .language_model import LanguageModel, logits_from_final_norm, wrap_language_model
+from .language_model import LanguageModel, logits_from_final_norm
 from .sites import resolve_sites, spread_sites
 from .unembedding import input_embedding_rows, token_ids_of, unembedding_rows
+from .wrapping import wrap_language_model
 
 __all__ = [
     "LanguageModel",

@@ -1,6 +1,6 @@
 """One forward pass over a padded batch: reads hidden states as they pass, stops after the last."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,8 @@ def read_states(
 ) -> dict[str, Tensor]:
     """Run the decoder once and keep ``select(hidden)`` at each site that is not pooled.
 
+    The final state is caught where it enters the unembedding, so no logits are computed.
+
     Parameters
     ----------
     anatomy
@@ -44,12 +46,12 @@ def read_states(
         if kept.keys() == wanted:
             raise _LastStateRead
 
-    with _hooks(anatomy.blocks, wanted, keep):
+    with watched(anatomy, wanted, keep):
         try:
             output = anatomy.decoder(
                 input_ids=token_ids, attention_mask=attention_mask, use_cache=False
             )
-            if FINAL_NORM in wanted:
+            if FINAL_NORM in wanted and FINAL_NORM not in kept:
                 keep(FINAL_NORM, output.last_hidden_state)
         except _LastStateRead:
             pass
@@ -57,15 +59,22 @@ def read_states(
 
 
 @contextmanager
-def _hooks(
-    blocks: Sequence[nn.Module], wanted: set[str], keep: Callable[[str, Tensor], None]
+def watched(
+    anatomy: Anatomy, sites: Collection[str], keep: Callable[[str, Tensor], None]
 ) -> Iterator[None]:
-    """Call ``keep`` with the state before block 1 and after each wanted block."""
+    """Call ``keep(site, hidden)`` whenever a state passes one of the sites.
 
-    def before_first(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        keep(EMBEDDING, args[0] if args else kwargs["hidden_states"])
+    These are the state before block 1, after each wanted block, and before the unembedding.
+    """
 
-    def after(site: str) -> Callable[[nn.Module, Any, Any], None]:
+    def entering(site: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            named = "hidden_states" if "hidden_states" in kwargs else "input"
+            keep(site, args[0] if args else kwargs[named])
+
+        return hook
+
+    def leaving(site: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_block: nn.Module, _args: Any, output: Any) -> None:
             keep(site, output if isinstance(output, Tensor) else output[0])
 
@@ -73,11 +82,16 @@ def _hooks(
 
     handles = []
     try:
-        if EMBEDDING in wanted:
-            handles.append(blocks[0].register_forward_pre_hook(before_first, with_kwargs=True))
-        for number, block in enumerate(blocks, start=1):
-            if resid(number) in wanted:
-                handles.append(block.register_forward_hook(after(resid(number))))
+        for site, module in (
+            (EMBEDDING, anatomy.blocks[0]),
+            (FINAL_NORM, anatomy.unembedding_maps[0]),
+        ):
+            if site in sites:
+                hook = entering(site)
+                handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+        for number, block in enumerate(anatomy.blocks, start=1):
+            if resid(number) in sites:
+                handles.append(block.register_forward_hook(leaving(resid(number))))
         yield
     finally:
         for handle in handles:

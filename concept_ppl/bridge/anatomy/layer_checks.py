@@ -41,7 +41,8 @@ def check_layers(language_model: LanguageModel) -> None:
         language_model.anatomy, ids, torch.ones_like(ids), sites, lambda hidden: hidden.cpu()
     )
     for block in blocks:
-        if torch.equal(states[sites[block - 1]], states[sites[block]]):
+        before, after = (states.get(site) for site in sites[block - 1 : block + 1])
+        if before is not None and after is not None and torch.equal(before, after):
             raise LanguageModelError(
                 f"{language_model.name}: block {block} leaves every state as it was, so its "
                 "weights did not arrive; get them anew, or load them without device_map."

@@ -64,7 +64,7 @@ def spread_sites(language_model: HasSites, n: int = 6) -> tuple[str, ...]:
     language_model
         The model whose sites are meant.
     n
-        How many blocks; all of them if the model has no more.
+        How many blocks; all of them if the model has no more. Sites that it lacks are left out.
 
     Raises
     ------
@@ -76,7 +76,8 @@ def spread_sites(language_model: HasSites, n: int = 6) -> tuple[str, ...]:
     last = language_model.n_blocks
     ends = np.linspace(0, last, min(n, last) + 1)[1:]
     blocks = (resid(int(np.ceil(end - 1e-9))) for end in ends)
-    return (EMBEDDING, *blocks, FINAL_NORM)
+    known = language_model.sites
+    return tuple(site for site in (EMBEDDING, *blocks, FINAL_NORM) if site in known)
 
 
 def resolve_sites(language_model: HasSites, sites: str | Sequence[str]) -> tuple[str, ...]:
@@ -107,8 +108,17 @@ def resolve_sites(language_model: HasSites, sites: str | Sequence[str]) -> tuple
     unknown = [name for name in names if name not in known]
     if unknown:
         raise InputError(
-            f"Unknown site {', '.join(map(repr, unknown))}; this model has embedding, "
-            f"resid.1 to resid.{language_model.n_blocks}, final_norm, "
-            f"embedding.sum and embedding.mean."
+            f"Unknown site {', '.join(map(repr, unknown))}; this model has "
+            f"{_in_words(known, language_model.n_blocks)}."
         )
     return names
+
+
+def _in_words(known: Sequence[str], n_blocks: int) -> str:
+    """List the sites, the blocks by the first and the last of them."""
+    others = [site for site in known if block_number(site) is None]
+    if len(others) == len(known):
+        return f"{', '.join(known)}: no block of it holds one vector a token"
+    blocks = [f"{resid(1)} to {resid(n_blocks)}"]
+    before = [EMBEDDING] if EMBEDDING in others else []
+    return ", ".join([*before, *blocks, *(site for site in others if site != EMBEDDING)])

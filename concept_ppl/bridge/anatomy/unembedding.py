@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from concept_ppl.errors import InputError
 
-from .language_model import LanguageModel, logit_factor
+from .language_model import LanguageModel
 from .tokenization import tokenize
 
 
@@ -36,11 +36,14 @@ def unembedding_rows(
     InputError
         If a token is none of the vocabulary.
     """
-    unembedding = language_model.anatomy.unembedding
-    with align_module_device(unembedding):
-        weight = unembedding.get_parameter("weight")
+    *before, last = language_model.anatomy.unembedding_maps
+    with align_module_device(last):
+        weight = last.get_parameter("weight")
         rows = weight[_known(tokens, len(weight)).to(weight.device)].float().cpu()
-    return (rows * logit_factor(language_model)).numpy()
+    for linear in reversed(before):
+        with align_module_device(linear):
+            rows = rows @ linear.get_parameter("weight").float().cpu()
+    return (rows * language_model.logit_map.scale).numpy()
 
 
 @torch.inference_mode()

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from concept_ppl.bridge.storage.folders import load_states
+from concept_ppl.bridge.storage.manifest import SINK_FACTOR, complete
 from concept_ppl.bridge.storage.shards import (
     StateType,
     check_state_type,
@@ -27,7 +29,7 @@ from concept_ppl.bridge.storage.shards import (
     shard_name,
     shard_size,
 )
-from concept_ppl.bridge.storage.states import KNOWN_BY, SINK_FACTOR, States, complete, load_states
+from concept_ppl.bridge.storage.states import KNOWN_BY, States
 from concept_ppl.errors import InputError, LanguageModelError
 from concept_ppl.outputs import resumable_folder
 

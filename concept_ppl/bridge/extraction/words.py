@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from concept_ppl.bridge.anatomy.language_model import LanguageModel
 from concept_ppl.bridge.anatomy.tokenization import marks_word_starts, tokenize
+from concept_ppl.bridge.storage.manifest import SINK_FACTOR
 from concept_ppl.bridge.storage.shards import StateType
-from concept_ppl.bridge.storage.states import SINK_FACTOR, States
+from concept_ppl.bridge.storage.states import States
 from concept_ppl.errors import InputError
 
 from .contexts import extract

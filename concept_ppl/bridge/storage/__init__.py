@@ -1,5 +1,6 @@
-"""States on the disk: whole or absent, shard by shard, read without a copy."""
+"""The states of many contexts at named sites, in memory or site by site on the disk."""
 
-from .states import States, load_states
+from .folders import load_states
+from .states import States
 
 __all__ = ["States", "load_states"]

@@ -141,6 +141,29 @@ def row_norms(states: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.concatenate(norms) if norms else np.empty(0)
 
 
+def outlying_rows(states: NDArray[np.float32], factor: float) -> NDArray[np.int64]:
+    """Return the rows of ``(n_rows, width)`` longer than ``factor`` times the median length."""
+    norms = row_norms(states)
+    return np.flatnonzero(norms > factor * np.median(norms)) if len(norms) else np.arange(0)
+
+
+def require_finite(states: NDArray[np.float32], path: Path, site: str) -> NDArray[np.float32]:
+    """Return the states of a shard, unless one is NaN or infinite.
+
+    Raises
+    ------
+    InputError
+        The message names the file, the site and the row.
+    """
+    row = first_row_not_finite(states)
+    if row is None:
+        return states
+    raise InputError(
+        f"{path} holds NaN or infinity at site {site}, row {row} (counted from 0); extract the "
+        "states anew."
+    )
+
+
 def _header(site: str, shape: tuple[int, int], dtype: StateType) -> bytes:
     """Return the head of the safetensors format: its length, then JSON, padded with spaces."""
     end = _n_bytes(shape, dtype)
