@@ -134,9 +134,11 @@ def test_no_source_reads_what_could_run_code():
     found = []
     for folder in ("concept_ppl", "models", "analyses"):
         for file in sorted((root / folder).rglob("*.py")):
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if runs_code(node):
-                    found.append(f"{file.relative_to(root)}:{node.lineno}")
+            found += [
+                f"{file.relative_to(root)}:{node.lineno}"
+                for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+                if runs_code(node)
+            ]
     assert not found
 
 

@@ -111,7 +111,8 @@ class _Kernel(NUTS):  # type: ignore[misc]
             (self._adapter._step_size_adapt_scheme, "averaging"),
             (welford, "welford"),
         ):
-            vars(part).update(state[name])
+            for attribute, value in state[name].items():
+                setattr(part, attribute, value)
 
 
 @dataclass
