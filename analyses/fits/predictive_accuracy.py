@@ -15,7 +15,7 @@ from concept_ppl.analyses.designs.arrays import FloatArray, check_level
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
-from concept_ppl.arviz_import import arviz
+from concept_ppl.arviz_import import smoothed_log_weights
 from concept_ppl.errors import InputError
 
 CELLS = 2**22
@@ -120,7 +120,7 @@ def leave_one_out(
     """Estimate log p(context | all others) by importance sampling with a smoothed tail.
 
     Vehtari, Gelman and Gabry 2017, https://doi.org/10.1007/s11222-016-9696-4; the smoothing is
-    ArviZ's ``psislw``.
+    ArviZ's.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def leave_one_out(
     pointwise, pareto_k = np.empty(n), np.empty(n)
     for rows in _chunks(n, n_draws):
         own = np.ascontiguousarray(table[:, rows].T)
-        smoothed, pareto_k[rows] = arviz().psislw(-own, relative_efficiency)
+        smoothed, pareto_k[rows] = smoothed_log_weights(own, relative_efficiency)
         pointwise[rows] = logsumexp(smoothed + own, axis=1)
     seen = logsumexp(table, axis=0) - math.log(n_draws)
     gained = float(mass @ (seen - pointwise))

@@ -106,10 +106,13 @@ def fit(
                 memory=memory,
             )
     drawn: dict[str, Any] = {}
-    if replicates:
-        with stage("draw replicates") as drawing:
-            drawn = replicate(program, found, observed, replicates, seed, progress=drawing)
-    write_fit(found, observed, output, replicates=drawn, program=model_file(model), force=force)
+    try:
+        if replicates:
+            with stage("draw replicates") as drawing:
+                drawn = replicate(program, found, observed, replicates, seed, progress=drawing)
+    finally:  # a fit is written even if nothing can be drawn from it
+        file = model_file(model)
+        write_fit(found, observed, output, replicates=drawn, program=file, force=force)
     typer.echo(found.summary())
 
 

@@ -1,7 +1,7 @@
 """Parameters from tokens: EM, MAP, variational and NUTS fits of generative models."""
 
 from .algorithms import Progress
-from .fits import Fit, load_fitted, observations, read_fit, replicate, write_fit
+from .fits import Fit, load_fitted, observations, read_fit, read_kept, replicate, write_fit
 from .likelihoods import collapsed
 from .methods import fit
 
@@ -13,6 +13,7 @@ __all__ = [
     "load_fitted",
     "observations",
     "read_fit",
+    "read_kept",
     "replicate",
     "write_fit",
 ]

@@ -1,3 +1,8 @@
+"""A fit that was stopped goes on to the same numbers, and what is stored of it cannot run."""
+
+import ast
+import io
+import json
 import pickle
 import signal
 import subprocess
@@ -82,13 +87,97 @@ def test_the_state_of_another_fit_is_refused(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_a_file_that_is_no_checkpoint_is_refused_and_kept(tmp_path):
-    path = tmp_path / "state"
-    for content in (b"", b"no pickle", pickle.dumps({"something": 1}), pickle.dumps([1, 2])):
+class Trap:
+    """An object whose unpickling leaves a trace."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+def archived(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def text(value):
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
+def test_a_file_that_is_no_checkpoint_is_refused_and_kept_and_runs_nothing(tmp_path):
+    path, trace = tmp_path / "state", tmp_path / "trace"
+    trap = np.array([Trap(trace)], dtype=object)
+    for content in (
+        b"",
+        b"no checkpoint",
+        pickle.dumps({"identity": "", "state": Trap(trace)}),
+        archived(state=trap),
+        archived(state=text({"tensor": "0"}), **{"0": trap}),
+        archived(state=text([1, 2])),
+        archived(state=text({"mapping": [["something", 1]]})),
+        archived(state=text({"object": "os.system"})),
+        archived(other=text({})),
+    ):
         path.write_bytes(content)
         with pytest.raises(InputError, match="is no checkpoint"):
             fit(mixture, drawn(), "em", restarts=1, checkpoint=path)
         assert path.read_bytes() == content
+    assert not trace.exists()
+
+
+def test_no_source_reads_what_could_run_code():
+    """A pickle, or what reads one, anywhere in the package, the zoo or the analyses."""
+    root = Path(__file__).parents[2]
+    found = []
+    for folder in ("concept_ppl", "models", "analyses"):
+        for file in sorted((root / folder).rglob("*.py")):
+            found += [
+                f"{file.relative_to(root)}:{node.lineno}"
+                for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+                if runs_code(node)
+            ]
+    assert not found
+
+
+UNSAFE = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+
+
+def runs_code(node):
+    if isinstance(node, ast.Import):
+        return any(alias.name.partition(".")[0] in UNSAFE for alias in node.names)
+    if isinstance(node, ast.ImportFrom):
+        return (node.module or "").partition(".")[0] in UNSAFE
+    if not isinstance(node, ast.Call):
+        return False
+    given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+    name = ast.unparse(node.func)
+    reads_torch = name == "torch.load" and given.get("weights_only") != "True"
+    imports = name.endswith(("import_module", "__import__")) and bool(node.args)
+    hidden = imports and ast.unparse(node.args[0]).strip("'\"") in UNSAFE
+    return (
+        reads_torch
+        or hidden
+        or given.get("allow_pickle", "False") != "False"
+        or name in {"pd.read_pickle", "pandas.read_pickle"}
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from cloudpickle import loads",
+        "import_module('dill')",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(path, allow_pickle=True)",
+    ],
+)
+def test_the_search_for_such_sources_finds_one(source):
+    assert any(runs_code(node) for node in ast.walk(ast.parse(source)))
 
 
 def test_progress_tells_what_is_left():

@@ -8,11 +8,13 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+import xarray as xr
 
 from concept_ppl import load_model, posterior
-from concept_ppl.arviz_import import arviz
+from concept_ppl.arviz_import import arviz, inference_data
 from concept_ppl.errors import InputError, ModelError
 from concept_ppl.fitting.fits.fit_files import program_digest, read_fit, write_fit
+from concept_ppl.fitting.fits.kept_fits import read_kept
 from concept_ppl.fitting.fits.replicates import replicate
 
 from .made_fits import PROGRAM, made_fit, made_tokens, write_program
@@ -48,6 +50,45 @@ def test_every_field_survives_the_disk(stored):
     assert file.observed.digest == observed.digest == file.attributes["observed_digest"]
 
 
+@pytest.mark.parametrize("failing", ["to_inference_data", "to_netcdf"])
+def test_a_fit_whose_writer_fails_is_kept(stored, tmp_path, monkeypatch, failing):
+    _, _, fit, observed, path = stored
+
+    def fails(*_, **__):
+        raise TypeError("this version does not take it")
+
+    if failing == "to_inference_data":
+        monkeypatch.setattr("concept_ppl.fitting.fits.fit_files.to_inference_data", fails)
+    else:
+        monkeypatch.setattr(arviz().InferenceData, "to_netcdf", fails)
+    target = tmp_path / "lost.nc"
+    with pytest.raises(InputError, match=r"does not take it.*lost\.nc\.kept\.npz"):
+        write_fit(fit, observed, target)
+    assert not target.exists()
+    with pytest.raises(InputError, match=r"kept in .*lost\.nc\.1\.kept\.npz"):
+        write_fit(fit, observed, target)  # a second one leaves the first alone
+    monkeypatch.undo()
+    write_fit(*read_kept(tmp_path / "lost.nc.kept.npz"), target)
+    again, first = read_fit(target), read_fit(path)
+    assert again.attributes["observed_digest"] == first.attributes["observed_digest"]
+    assert set(again.groups) == set(first.groups) - {"posterior_predictive"}
+    for name, group in again.groups.items():
+        assert group.identical(first.groups[name]), name
+
+
+def test_a_fit_whose_place_is_taken_is_kept(stored, tmp_path):
+    _, _, fit, observed, path = stored
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="already exists"):
+        write_fit(fit, observed, path)
+    assert path.read_bytes() == before
+    kept, seen = read_kept(f"{path}.kept.npz")
+    np.testing.assert_array_equal(kept.draws["share"], fit.draws["share"])
+    assert seen.digest == observed.digest
+    with pytest.raises(InputError, match="no fit that was kept"):
+        read_kept(path)
+
+
 def test_the_draws_as_drawn_are_kept_beside_the_matched_ones(stored):
     *_, path = stored
     fit = read_fit(path).fit
@@ -75,6 +116,22 @@ def test_arviz_summarises_compares_and_draws_the_file(stored):
         mpl.pyplot.close("all")
     assert data.posterior_predictive["x"].sizes["token"] == data.observed_data["x"].sizes["token"]
     assert json.loads(data.attrs["model"]) == program
+
+
+def test_of_arviz_one_a_data_tree_comes_that_reads_back(stored, tmp_path, monkeypatch):
+    class Next:
+        """What ArviZ 1.3 answers: it warns, and means its DataTree."""
+
+        __version__ = "1.3.0"
+        InferenceData = xr.DataTree
+
+    *_, fit, observed, path = stored
+    monkeypatch.setattr("concept_ppl.arviz_import.arviz", Next)
+    assert isinstance(inference_data({}), xr.DataTree)
+    write_fit(fit, observed, tmp_path / "next.nc")
+    ours = read_fit(tmp_path / "next.nc")
+    np.testing.assert_array_equal(ours.fit.log_likelihood, read_fit(path).fit.log_likelihood)
+    np.testing.assert_array_equal(ours.fit.matched["share"], fit.matched["share"])
 
 
 def test_a_fitted_file_is_the_program_at_its_posterior_mean(stored):

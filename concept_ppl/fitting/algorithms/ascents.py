@@ -137,14 +137,14 @@ def ascend(
         Whether the objective can only rise, so that a fall is noted and a small gain is the end.
     """
     state = checkpoint.load() or {"done": [], "current": None}
-    done: list[Reached] = [Reached(**one) for one in state["done"]]
+    done = [Reached(**{**one, "history": tuple(one["history"])}) for one in state["done"]]
     current = state["current"]
     for run in range(len(done), len(starts)):
         ascent = make(starts[run])
         history: list[tuple[float, float]] = []
         if current is not None:
             ascent.restore(current["ascent"])
-            history = list(current["history"])
+            history = [(evidence, prior) for evidence, prior in current["history"]]
             current = None
         reached = _climb(
             likelihood,

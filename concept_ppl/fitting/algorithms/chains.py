@@ -125,67 +125,83 @@ def sample_chains(
     coordinates = Coordinates(likelihood)
     state = checkpoint.load() or {"done": [], "current": None}
     done = [Chain(**one) for one in state["done"]]
-    current = state["current"]
+    stored = state["current"]
     for chain in range(len(done), chains):
-        if current is None:
-            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(chain,)))
-            where = _start(coordinates, rng, start)
-            own_seed = int(rng.integers(2**63))
-            sampler = Sampler(where, warmup, target_acceptance, max_tree_depth, own_seed)
-            current = {"sampler": sampler, "record": _empty_record(likelihood)}
-        running = current
-        while running["sampler"].iteration < warmup + draws:
-            _iterate(coordinates, running, warmup)
-            history = running["record"]["history"]
-            pace.tell(chain, len(history) - 1, history[-1])
-            checkpoint.save(lambda: {"done": [vars(c) for c in done], "current": running})  # noqa: B023
-        done.append(_finished(running))
-        current = None
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(chain,)))
+        where = _start(coordinates, rng, start)
+        own_seed = int(rng.integers(2**63))
+        sampler = Sampler(where, warmup, target_acceptance, max_tree_depth, own_seed)
+        running = _Running(coordinates, sampler)
+        if stored is not None:
+            running.restore(stored)
+            stored = None
+        while running.sampler.iteration < warmup + draws:
+            running.iterate()
+            pace.tell(chain, len(running.history) - 1, running.history[-1])
+            checkpoint.save(
+                lambda r=running: {"done": [vars(c) for c in done], "current": r.state()}  # type: ignore[misc]
+            )
+        done.append(running.finished())
         checkpoint.save(lambda: {"done": [vars(c) for c in done], "current": None}, now=True)
     return done
 
 
-Record = dict[str, Any]
+class _Running:
+    """A chain on its way, and what it has recorded."""
+
+    def __init__(self, coordinates: Coordinates, sampler: Sampler) -> None:
+        self.coordinates, self.sampler = coordinates, sampler
+        self.draws: dict[str, list[Any]] = {name: [] for name in coordinates.parameters}
+        self.stats: dict[str, list[Any]] = {name: [] for name in STATISTICS}
+        self.history: list[float] = []
+        self.warmup_diverging = 0
+
+    def iterate(self) -> None:
+        """Take one iteration and record it; of the warm-up, the history alone."""
+        sampler = self.sampler
+        transition = sampler.step(self.coordinates.density)
+        log_evidence = self.coordinates.log_evidence(sampler.position, sampler.log_density)
+        self.history.append(log_evidence / self.coordinates.likelihood.weighted_tokens)
+        if sampler.iteration <= sampler.warmup:
+            self.warmup_diverging += transition.diverging
+            return
+        for name, value in self.coordinates.values(sampler.position).items():
+            self.draws[name].append(np.array(value))
+        for name in STATISTICS:
+            self.stats[name].append(
+                sampler.step_size if name == "step_size" else getattr(transition, name)
+            )
+
+    def finished(self) -> Chain:
+        """Return the chain that it has become."""
+        warmup = {
+            "step_size": np.array(self.sampler.step_size),
+            "inverse_mass_diagonal": self.sampler.inverse_mass,
+            "diverging": np.array(float(self.warmup_diverging)),
+        }
+        return Chain(_stacked(self.draws), _stacked(self.stats), warmup, np.array(self.history))
+
+    def state(self) -> dict[str, Any]:
+        """Return what :meth:`restore` needs."""
+        return {
+            "sampler": self.sampler.state(),
+            "draws": _stacked(self.draws),
+            "stats": _stacked(self.stats),
+            "history": np.array(self.history),
+            "warmup_diverging": self.warmup_diverging,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.sampler.restore(state["sampler"])
+        self.draws = {name: list(rows) for name, rows in state["draws"].items()}
+        self.stats = {name: list(values) for name, values in state["stats"].items()}
+        self.history = state["history"].tolist()
+        self.warmup_diverging = state["warmup_diverging"]
 
 
-def _empty_record(likelihood: Likelihood) -> Record:
-    return {
-        "draws": {name: [] for name in likelihood.program.parameters},
-        "stats": {name: [] for name in STATISTICS},
-        "history": [],
-        "warmup_diverging": 0,
-    }
-
-
-def _iterate(coordinates: Coordinates, current: dict[str, Any], warmup: int) -> None:
-    sampler: Sampler = current["sampler"]
-    record: Record = current["record"]
-    transition = sampler.step(coordinates.density)
-    log_evidence = coordinates.log_evidence(sampler.position, sampler.log_density)
-    record["history"].append(log_evidence / coordinates.likelihood.weighted_tokens)
-    if sampler.iteration <= warmup:
-        record["warmup_diverging"] += transition.diverging
-        return
-    for name, value in coordinates.values(sampler.position).items():
-        record["draws"][name].append(np.array(value))
-    for name in STATISTICS:
-        record["stats"][name].append(
-            sampler.step_size if name == "step_size" else getattr(transition, name)
-        )
-
-
-def _finished(current: Mapping[str, Any]) -> Chain:
-    record, sampler = current["record"], current["sampler"]
-    return Chain(
-        {name: np.array(values) for name, values in record["draws"].items()},
-        {name: np.array(values) for name, values in record["stats"].items()},
-        {
-            "step_size": np.array(sampler.step_size),
-            "inverse_mass_diagonal": sampler.inverse_mass,
-            "diverging": np.array(float(record["warmup_diverging"])),
-        },
-        np.array(record["history"]),
-    )
+def _stacked(found: Mapping[str, list[Any]]) -> dict[str, NDArray[Any]]:
+    return {name: np.array(values) for name, values in found.items()}
 
 
 def _inside(coordinates: Coordinates, start: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,10 +1,9 @@
 """A fit that was stopped goes on where it was: its state on disk, replaced whole or not at all.
 
-A checkpoint is a pickle of this package's own making: open none that comes from elsewhere.
+A checkpoint is numbers and text alone; opening one runs no code, wherever it comes from.
 """
 
 import hashlib
-import pickle
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ import numpy as np
 
 from concept_ppl.errors import InputError
 from concept_ppl.outputs import new_file
+
+from .stored_states import UNREADABLE, read_state, write_state
 
 SECONDS_BETWEEN = 5.0
 
@@ -49,24 +50,23 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return None
         try:
-            with self.path.open("rb") as file:
-                stored = pickle.load(file)
-            identity, state = stored["identity"], stored["state"]
-        except (OSError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+            stored = read_state(self.path)
+            identity, state = stored["identity"], dict(stored["state"])
+        except UNREADABLE as error:
             raise InputError(f"{self.path} is no checkpoint; name another file.") from error
         if identity != self.identity:
             raise InputError(
                 f"{self.path} is the checkpoint of a fit with another model, other tokens or other "
                 f"options; name another file, or delete it to start anew."
             )
-        return dict(state)
+        return state
 
     def save(self, state: Callable[[], Mapping[str, Any]], *, now: bool = False) -> None:
         """Write the state if it is time, or ``now``; the one before stays until this is whole."""
         if self.path is None or not (now or time.monotonic() - self._last >= self.seconds):
             return
-        with new_file(self.path, force=True) as temporary, temporary.open("wb") as file:
-            pickle.dump({"identity": self.identity, "state": dict(state())}, file)
+        with new_file(self.path, force=True) as temporary:
+            write_state({"identity": self.identity, "state": state()}, temporary)
         self._last = time.monotonic()
 
 

@@ -1,11 +1,11 @@
 """Pyro's No-U-Turn Sampler on one vector of coordinates, an iteration at a time, whole when stored.
 
-Pyro runs chains from start to end; here a chain can be stopped between two iterations, pickled, and
-go on to the draws that it would have made. Source: Hoffman and Gelman (2014),
+Pyro runs chains from start to end; here a chain can be stopped between two iterations, stored as
+numbers, and go on to the draws that it would have made. Source: Hoffman and Gelman (2014),
 https://jmlr.org/papers/v15/hoffman14a.html, as ``pyro.infer.NUTS`` has it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,16 @@ Array = NDArray[np.float64]
 Density = Callable[[Array], tuple[float, Array]]
 """From coordinates to the log density and its gradient."""
 SITE = "coordinates"
+
+KERNEL = (
+    *("_t", "_accept_cnt", "_mean_accept_prob", "_divergences"),
+    *("_potential_energy_last", "energy"),
+)
+"""What iterations change in Pyro's kernel,"""
+POINTS = ("_initial_params", "_z_last", "_z_grads_last")
+"""of that, what is kept by site,"""
+ADAPTER = ("step_size", "_current_window")
+"""and in what adapts it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,43 @@ class _Kernel(NUTS):  # type: ignore[misc]
         """Sum over the iterations since the warm-up began or, after it, ended."""
         n = self._t if self._t <= warmup else self._t - warmup
         return float(self._mean_accept_prob * n)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that iterations change, as numbers and tensors."""
+        adapter = self._adapter
+        (welford,) = adapter.mass_matrix_adapter._adapt_scheme.values()
+        return {
+            "self": {name: getattr(self, name) for name in KERNEL},
+            "points": {name: getattr(self, name)[SITE] for name in POINTS},
+            "adapter": {name: getattr(adapter, name) for name in ADAPTER},
+            "averaging": dict(vars(adapter._step_size_adapt_scheme)),
+            "inverse_mass": self.inverse_mass_matrix[SITE,],
+            "welford": dict(vars(welford)),
+        }
+
+    def restore(self, state: Mapping[str, Any], warmup: int) -> None:
+        """Go on from a state."""
+        self._warmup_steps = warmup
+        for name in KERNEL:
+            setattr(self, name, state["self"][name])
+        for name in POINTS:
+            setattr(self, name, {SITE: state["points"][name]})
+        inverse_mass = state["inverse_mass"]
+        self._adapter.configure(
+            warmup,
+            mass_matrix_shape={(SITE,): inverse_mass.shape},
+            find_reasonable_step_size_fn=self._find_reasonable_step_size,
+            options={"dtype": inverse_mass.dtype, "device": inverse_mass.device},
+        )
+        self.mass_matrix_adapter.inverse_mass_matrix = {(SITE,): inverse_mass}
+        (welford,) = self.mass_matrix_adapter._adapt_scheme.values()
+        for part, name in (
+            (self._adapter, "adapter"),
+            (self._adapter._step_size_adapt_scheme, "averaging"),
+            (welford, "welford"),
+        ):
+            for attribute, value in state[name].items():
+                setattr(part, attribute, value)
 
 
 @dataclass
@@ -115,6 +162,22 @@ class Sampler:
         (diagonal,) = self.kernel.inverse_mass_matrix.values()
         inverse_mass: Array = diagonal.detach().numpy().astype(np.float64)
         return inverse_mass
+
+    def state(self) -> dict[str, Any]:
+        """Return what :meth:`restore` needs, once an iteration is done."""
+        return {
+            "position": self.position,
+            "iteration": self.iteration,
+            "log_density": self.log_density,
+            "random_state": self.random_state,
+            "kernel": self.kernel.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.position, self.random_state = state["position"], state["random_state"]
+        self.iteration, self.log_density = state["iteration"], state["log_density"]
+        self.kernel.restore(state["kernel"], self.warmup)
 
     def step(self, density: Density) -> Transition:
         """Take one iteration, and adapt while warming up."""

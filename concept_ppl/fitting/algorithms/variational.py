@@ -114,7 +114,9 @@ def _climb(
     state = checkpoint.load()
     guide()  # makes the guide's parameters, on which a stored state is laid
     if state is not None:
-        pyro.get_param_store().set_state(state["params"])
+        # The guide has just made its constraints anew; their numbers are what is stored.
+        own = pyro.get_param_store().get_state()
+        pyro.get_param_store().set_state({**own, "params": state["params"]})
         _tell_modules(guide)
         optimiser.set_state(state["optimiser"])
         torch.set_rng_state(state["rng"])
@@ -131,7 +133,7 @@ def _climb(
             pace.tell(run, step, bound / likelihood.weighted_tokens)
             checkpoint.save(
                 lambda: {
-                    "params": pyro.get_param_store().get_state(),
+                    "params": pyro.get_param_store().get_state()["params"],
                     "optimiser": optimiser.get_state(),
                     "rng": torch.get_rng_state(),
                     "losses": list(losses),

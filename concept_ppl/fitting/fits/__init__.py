@@ -3,7 +3,8 @@
 from .fit_files import read_fit, write_fit
 from .fits import Fit
 from .fitted_models import load_fitted
+from .kept_fits import read_kept
 from .observations import observations
 from .replicates import replicate
 
-__all__ = ["Fit", "load_fitted", "observations", "read_fit", "replicate", "write_fit"]
+__all__ = ["Fit", "load_fitted", "observations", "read_fit", "read_kept", "replicate", "write_fit"]

@@ -17,6 +17,7 @@ from concept_ppl.outputs import new_file
 
 from .fits import Fit
 from .inference_data import fit_of, observations_of, read_attributes, to_inference_data
+from .kept_fits import keep
 from .observations import Observations
 
 ENGINE = "h5netcdf"
@@ -68,6 +69,10 @@ def write_fit(
 ) -> None:
     """Write a fit as netCDF, which ``arviz.from_netcdf`` reads.
 
+    Whatever fails on the way there, the fit is kept: as plain numbers beside the file that was to
+    be (or among the system's temporary files), which
+    :func:`~concept_ppl.fitting.fits.kept_fits.read_kept` reads and this function takes again.
+
     Parameters
     ----------
     fit, observed, replicates
@@ -82,12 +87,20 @@ def write_fit(
     Raises
     ------
     InputError
-        If the file exists and ``force`` is false, or cannot be written.
+        If the file exists and ``force`` is false, or cannot be written; the message says where the
+        fit is.
     """
-    digest = "" if program is None else program_digest(program)
-    data = to_inference_data(fit, observed, replicates=replicates, program_digest=digest)
-    with new_file(path, force=force) as temporary:
-        data.to_netcdf(str(temporary), engine=ENGINE)
+    try:
+        digest = "" if program is None else program_digest(program)
+        data = to_inference_data(fit, observed, replicates=replicates, program_digest=digest)
+        with new_file(path, force=force) as temporary:
+            data.to_netcdf(str(temporary), engine=ENGINE)
+    except Exception as error:  # whatever it is, hours of work must not go with it
+        kept = keep(fit, observed, Path(path))
+        raise InputError(
+            f"the fit could not be written to {path} ({type(error).__name__}: {error}); it is kept "
+            f"in {kept}: read it with concept_ppl.fitting.read_kept, and write it with write_fit."
+        ) from error
 
 
 def read_fit(path: str | Path) -> FitFile:

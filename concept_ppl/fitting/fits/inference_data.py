@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from concept_ppl.arviz_import import arviz
+from concept_ppl.arviz_import import inference_data
 from concept_ppl.contexts.tokens import Contexts
 from concept_ppl.errors import InputError
 from concept_ppl.reports.manifest import plain
@@ -35,7 +35,7 @@ def to_inference_data(
     replicates: Mapping[str, np.ndarray[Any, Any]] | None = None,
     program_digest: str = "",
 ) -> Any:
-    """Put a fit and what it has seen into an ``arviz.InferenceData``.
+    """Put a fit and what it has seen into what ArviZ reads.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def to_inference_data(
 
     Returns
     -------
-    arviz.InferenceData
+    arviz.InferenceData, or xarray.DataTree where ArviZ is 1.x
         ``posterior``: the draws with matched labels. ``sample_stats``: also ``log_evidence`` and,
         for each concept whose values may swap names, ``match.<concept>``, the draw's own value that
         plays the part of each value. ``log_likelihood``: ``log_p``, of everything that was observed
@@ -73,11 +73,7 @@ def to_inference_data(
     if replicates:
         drawn = {name: rows[None] for name, rows in replicates.items()}
         groups["posterior_predictive"] = _numbered(_tokens(drawn, DRAWS))
-    library = arviz()
-    if hasattr(library, "InferenceData"):
-        data: Any = library.InferenceData(**groups, warn_on_custom_groups=False)
-    else:
-        data = xr.DataTree.from_dict(groups)
+    data = inference_data(groups)
     data.attrs.update(_attributes(fit, observed, program_digest))
     return data
 
