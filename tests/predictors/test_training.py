@@ -142,7 +142,7 @@ LONG = {
 TO_BE_KILLED = """
 import sys
 from concept_ppl import load_model
-from concept_ppl.enumerated_contexts import enumerate_contexts
+from concept_ppl.inference import enumerate_contexts
 from concept_ppl.predictors import PredictorConfig, Recipe, exact_examples, train, training
 
 training.CHECKPOINT_SECONDS = 0.0
