@@ -1,6 +1,6 @@
 """Is the map invertible: in how many directions states and contrasts agree, held out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +26,7 @@ from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
+from .contenders import Controls
 from .controls import ControlComparison, beside_controls
 
 LEAST_SQUARE = 1e-30
@@ -95,7 +96,7 @@ def canonical_correlations(
     F: States,
     Z: npt.ArrayLike,
     *,
-    controls: Mapping[str, States] | None = None,
+    controls: Controls | None = None,
     weights: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
     names: Sequence[str] | None = None,

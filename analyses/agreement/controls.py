@@ -1,6 +1,6 @@
 """Has the model learned more than a control already gives: differences and increments, held out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,8 @@ from concept_ppl.analyses.designs.arrays import (
 )
 from concept_ppl.analyses.designs.blocks import joint_predictions
 from concept_ppl.analyses.designs.cross_fits import CrossFit, cross_fit
-from concept_ppl.analyses.designs.decomposition import (
-    DecomposedStates,
-    States,
-    as_decomposed,
-    decompose,
-)
-from concept_ppl.analyses.designs.design import Design, cluster_codes
+from concept_ppl.analyses.designs.decomposition import States, as_decomposed
+from concept_ppl.analyses.designs.design import cluster_codes
 from concept_ppl.analyses.designs.held_out import SquaredErrors, squared_errors
 from concept_ppl.analyses.designs.shares import (
     backward_share,
@@ -29,11 +24,19 @@ from concept_ppl.analyses.designs.shares import (
     explained_share,
     share_difference,
 )
-from concept_ppl.analyses.designs.training_influence import training_influence
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
-from concept_ppl.errors import InputError
+
+from .contenders import (
+    Contender,
+    Controls,
+    Place,
+    best_of,
+    contenders,
+    control_at,
+    decomposed_control,
+)
 
 SHUFFLED = "shuffled"
 
@@ -50,11 +53,14 @@ class ControlFit:
         Held-out backward R² of the control; p-value one-sided, of R² ≤ 0.
     difference
         Model minus control; p-value two-sided, of no difference.
+    members
+        Of a family, those that the folds chose.
     """
 
     name: str
     share: Estimate
     difference: Estimate
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,8 @@ class ControlComparison(Result):
     controls
         Each control, in the order in which the caller gave them.
     best
-        Name of the best control as chosen inside the training folds of each fold.
+        Name of the best control as chosen inside the training folds of each fold, with the member
+        of a family in brackets.
     best_share
         R² of that choice.
     difference
@@ -137,7 +144,7 @@ class ControlComparison(Result):
 def compare_controls(
     F: States,
     Z: npt.ArrayLike,
-    controls: Mapping[str, States],
+    controls: Controls,
     *,
     weights: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
@@ -171,7 +178,9 @@ def compare_controls(
     controls
         Arrays (n, d_control), such as bags of tokens or states of an untrained network, or results
         of `decompose_states` with the same weights, clusters, folds and seed. An array that does
-        not vary predicts the training mean.
+        not vary predicts the training mean. A mapping of arrays is one control, a family: each fold
+        takes the member that does best inside its training folds (see
+        `concept_ppl.analyses.token_readers`).
     weights, clusters
         (n,) weights and labels of independent units; equal, and each row its own, by default.
     target, layer
@@ -196,59 +205,58 @@ def compare_controls(
 
 def beside_controls(
     fit: CrossFit,
-    controls: Mapping[str, States],
+    controls: Controls,
     target: str,
     layer: str,
     seed: int,
     level: float,
 ) -> ControlComparison:
     """Step five: do as `compare_controls`, for the cross-fit of checked contrasts on the states."""
-    design = fit.states.design
-    rivals = _decomposed_controls(controls, design)
-    fits = {name: cross_fit(rival, fit.targets) for name, rival in rivals.items()}
-    best = choose_best(fits)
+    rivals = contenders(controls, fit)
+    best = best_of(list(rivals.values()), fit.states.design)
     model = squared_errors(fit)
-    errors = {name: squared_errors(rival) for name, rival in fits.items()}
-    chosen = _best_errors(best, fits, model)
-    joint = np.square(fit.targets - _predicted_jointly(best, fits, fit)).sum(axis=1)
+    chosen = best.errors(model)
+    joint = np.square(fit.targets - _predicted_jointly(best, controls, fit)).sum(axis=1)
     gain, spread = chosen.sse.sum(axis=1) - joint, model.sst.sum(axis=1)
     return ControlComparison(
         explained_share(model, level),
         _shuffled_share(fit, seed, level),
-        tuple(
-            ControlFit(name, explained_share(part, level), share_difference(model, part, level))
-            for name, part in errors.items()
-        ),
-        best,
+        tuple(_control_fit(name, rival, model, level) for name, rival in rivals.items()),
+        tuple(map(_written, best.places)),
         explained_share(chosen, level),
         share_difference(model, chosen, level),
-        difference(gain, spread, design, level),
+        difference(gain, spread, fit.states.design, level),
         target,
         layer,
     )
 
 
-def _predicted_jointly(
-    best: tuple[str, ...], fits: Mapping[str, CrossFit], fit: CrossFit
-) -> FloatArray:
+def _control_fit(name: str, rival: Contender, model: SquaredErrors, level: float) -> ControlFit:
+    errors = rival.errors(model)
+    members = tuple(dict.fromkeys(member for _, member in rival.places if member))
+    share, gap = explained_share(errors, level), share_difference(model, errors, level)
+    return ControlFit(name, share, gap, members)
+
+
+def _written(place: Place) -> str:
+    """Name a control, and in brackets the member of its family that was chosen."""
+    name, member = place
+    return f"{name} ({member})" if member else name
+
+
+def _predicted_jointly(best: Contender, controls: Controls, fit: CrossFit) -> FloatArray:
     """Predictions (n, q) from [best control, F], each fold by the control that it chose."""
+    design = fit.states.design
     joint = np.empty_like(fit.targets)
-    for name in set(best):
-        rival = fits[name]
+    for place in dict.fromkeys(best.places):
+        rival = decomposed_control(control_at(controls, place), design, _written(place))
         penalties = {
-            k: float(rival.penalties[k]) for k, choice in enumerate(best) if choice == name
+            k: float(best.penalties[k]) for k, choice in enumerate(best.places) if choice == place
         }
-        parts = joint_predictions(rival.states, fit.states, fit.targets, penalties)
+        parts = joint_predictions(rival, fit.states, fit.targets, penalties)
         for k, part in parts.items():
-            joint[fit.states.design.folds == k] = part
+            joint[design.folds == k] = part
     return joint
-
-
-def choose_best(fits: Mapping[str, CrossFit]) -> tuple[str, ...]:
-    """Name of the control with the least inner loss, one for each outer fold."""
-    names = list(fits)
-    losses = np.array([fits[name].inner_loss for name in names])
-    return tuple(names[i] for i in losses.argmin(axis=0))
 
 
 def shuffled(Z: npt.ArrayLike, clusters: npt.ArrayLike | None = None, seed: int = 0) -> FloatArray:
@@ -288,42 +296,6 @@ def _shuffled(Z: FloatArray, clusters: IntArray, seed: int) -> FloatArray:
     for rows, donor in zip(members, donors, strict=True):
         source[rows] = np.resize(members[donor], len(rows))
     return Z[source]
-
-
-def _decomposed_controls(
-    controls: Mapping[str, States], design: Design
-) -> dict[str, DecomposedStates]:
-    """Check each control against the design of the states and decompose it on the same folds."""
-    if not controls:
-        raise InputError("There is no control; give at least one, such as a bag of tokens.")
-    rivals = {}
-    for name, control in controls.items():
-        if isinstance(control, DecomposedStates):
-            if not control.design.same_as(design):
-                raise InputError(
-                    f"Control {name} was decomposed with other weights, clusters or folds than F."
-                )
-            rivals[name] = control
-            continue
-        array = check_states(control, f"Control {name}")
-        if len(array) != design.n:
-            raise InputError(f"Control {name} has {len(array)} rows, F has {design.n}.")
-        rivals[name] = decompose(array, design)
-    return rivals
-
-
-def _best_errors(
-    best: tuple[str, ...], fits: Mapping[str, CrossFit], model: SquaredErrors
-) -> SquaredErrors:
-    """Put together the errors of the control that each fold chose; the means are the model's."""
-    design = model.design
-    sse, sse_training = np.zeros_like(model.sse), np.zeros_like(model.sse)
-    for name in dict.fromkeys(best):
-        own = np.isin(design.folds, [k for k, choice in enumerate(best) if choice == name])
-        residuals = np.where(own[:, None], fits[name].targets - fits[name].predicted, 0.0)
-        sse += np.square(residuals)
-        sse_training += training_influence(fits[name], -2.0 * design.weights[:, None] * residuals)
-    return SquaredErrors(design, sse, model.sst, sse_training, model.sst_training)
 
 
 def _shuffled_share(fit: CrossFit, seed: int, level: float) -> Estimate:

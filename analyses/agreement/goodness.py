@@ -1,6 +1,6 @@
 """How much of the contrasts can be read off the states, and of the states off the contrasts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
 
+from .contenders import Controls
 from .controls import ControlComparison, beside_controls
 
 
@@ -78,7 +79,7 @@ def goodness_of_fit(
     F: States,
     Z: npt.ArrayLike,
     *,
-    controls: Mapping[str, States] | None = None,
+    controls: Controls | None = None,
     weights: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
     names: Sequence[str] | None = None,

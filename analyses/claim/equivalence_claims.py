@@ -13,12 +13,13 @@ do: where several are alike it is not quite the worst, and its bound lies above 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy.typing as npt
 from scipy import special
 
+from concept_ppl.analyses.agreement.contenders import Controls
 from concept_ppl.analyses.agreement.controls import ControlComparison, beside_controls
 from concept_ppl.analyses.designs.arrays import check_contrasts, check_level
 from concept_ppl.analyses.designs.cross_fits import cross_fit
@@ -113,7 +114,7 @@ def equivalence(
     Z: npt.ArrayLike,
     *,
     margin: float = 0.95,
-    controls: Mapping[str, States] | None = None,
+    controls: Controls | None = None,
     weights: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
     names: Sequence[str] | None = None,

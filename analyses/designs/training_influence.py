@@ -19,6 +19,7 @@ other folds call the weakest.
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from .arrays import FloatArray
 from .cross_fits import CrossFit
@@ -46,21 +47,40 @@ def training_influence(
     influence
         (n, s), one column a score, without the row's own weight.
     """
+    influence = np.zeros_like(gradient)
+    for k in range(fit.states.design.n_folds):
+        train, of_fold = _influence_of_fold(fit, k, gradient, rotations)
+        influence[train] += of_fold
+    return influence
+
+
+def influence_by_fold(fit: CrossFit, gradient: FloatArray) -> FloatArray:
+    """Return the parts (K, n, s) of `training_influence`: what it is through the map of each fold.
+
+    Where every fold takes the map of a rival of its own, its part comes from that rival.
+    """
+    parts = np.zeros((fit.states.design.n_folds, *gradient.shape))
+    for k, part in enumerate(parts):
+        train, part[train] = _influence_of_fold(fit, k, gradient, None)
+    return parts
+
+
+def _influence_of_fold(
+    fit: CrossFit, k: int, gradient: FloatArray, rotations: Sequence[FloatArray] | None
+) -> tuple[npt.NDArray[np.bool_], FloatArray]:
+    """Which rows trained the map that is tested on fold ``k``, and their influence through it."""
     states, Y = fit.states, fit.targets
     design = states.design
-    influence = np.zeros_like(gradient)
-    for k in range(design.n_folds):
-        test = design.folds == k
-        train = ~test
-        mean = states.spectra[k,].mean
-        X, weights = states.F[train] - mean, design.weights[train]
-        targets = Y[train] - fit.baseline[test][0]
-        if rotations is not None:
-            targets = targets @ rotations[k]
-        residuals = targets - X @ _solve(fit, k, X.T @ (targets * weights[:, None]))
-        pull = X @ _solve(fit, k, (states.F[test] - mean).T @ gradient[test])
-        influence[train] += (gradient[test].sum(axis=0) / weights.sum() + pull) * residuals
-    return influence
+    test = design.folds == k
+    train = ~test
+    mean = states.spectra[k,].mean
+    X, weights = states.F[train] - mean, design.weights[train]
+    targets = Y[train] - fit.baseline[test][0]
+    if rotations is not None:
+        targets = targets @ rotations[k]
+    residuals = targets - X @ _solve(fit, k, X.T @ (targets * weights[:, None]))
+    pull = X @ _solve(fit, k, (states.F[test] - mean).T @ gradient[test])
+    return train, (gradient[test].sum(axis=0) / weights.sum() + pull) * residuals
 
 
 def direction_influence(
