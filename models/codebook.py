@@ -100,6 +100,7 @@ def build(
         "map": ["-".join(colours[i] for i in one) for one in maps],
         "colour": colours,
         "x": (*NAMES[:names], *(f"{colour}," for colour in colours), OPENING),
+        "y": colours,
     }
     model.lengths = tuple(lengths)  # type: ignore[attr-defined]
     model.concept = "colour"  # type: ignore[attr-defined]

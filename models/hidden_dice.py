@@ -64,7 +64,7 @@ def build(
         if die is not None:
             pyro.sample("y", dist.Categorical(logits=Vindex(log_following)[die]))
 
-    model.labels = {"die": DICE, "x": SIDES}  # type: ignore[attr-defined]
+    model.labels = {"die": DICE, "x": SIDES, "y": SIDES}  # type: ignore[attr-defined]
     model.lengths = tuple(lengths)  # type: ignore[attr-defined]
     return model
 

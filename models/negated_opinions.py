@@ -16,7 +16,7 @@ LEXICON = Path(__file__).with_suffix(".csv")
 """Columns word and tilt, log p(word | good) − log p(word | bad) in nats; for its making see the
 datasheet data/opinion_words/README.md."""
 OPINIONS = ("good", "bad")
-OPENING, NOT, CLOSING = "The film was", "not", "and so on."
+OPENING, NOT, CLOSING = "The film was", "not", "and"
 
 
 def build(
@@ -24,13 +24,13 @@ def build(
     strength: float = 1.0,
     lengths: tuple[int, int] = (8, 22),
 ) -> Callable[[int], None]:
-    """Return the model: *The film was short, not local, not terrible, and so on.*
+    """Return the model: *The film was short, not local, not terrible, and …*
 
     Each word comes from the lexicon of the opinion, or, after *not*, from that of the other
     opinion. What a word tells turns round with the token before it, so that no sum over tokens,
     weighted by position or not, is near the log-odds of the opinion: a reader has to bind *not* to
     its word. (A sum over pairs of neighbours is exact.) The opening and the closing token are the
-    same under every opinion.
+    same under every opinion. The next token ``y`` is one more word of the opinion's own lexicon.
 
     The concept ``lexicon`` moves: at each token it says which lexicon the next word is from.
 
@@ -56,6 +56,7 @@ def build(
         )
     words, tilts = lexicon()
     emission = _emission(strength * tilts)
+    next_word = _own_words(strength * tilts)
     never = torch.tensor(-torch.inf)
     opening, closing = never.repeat(2, len(words) + 3)
     opening[len(words)] = closing[len(words) + 2] = 0.0
@@ -78,9 +79,15 @@ def build(
                 token = Vindex(emission)[opinion, before, following]
             pyro.sample(f"x_{t}", dist.Categorical(logits=token))
             before = following
+        pyro.sample("y", dist.Categorical(logits=Vindex(next_word)[opinion]))
 
     labels = (*(f"{word}," for word in words), OPENING, NOT, CLOSING)
-    model.labels = {"opinion": OPINIONS, "lexicon": OPINIONS, "x": labels}  # type: ignore[attr-defined]
+    model.labels = {  # type: ignore[attr-defined]
+        "opinion": OPINIONS,
+        "lexicon": OPINIONS,
+        "x": labels,
+        "y": words,
+    }
     model.lengths = tuple(lengths)  # type: ignore[attr-defined]
     model.concept = "opinion"  # type: ignore[attr-defined]
     return model
@@ -108,9 +115,14 @@ def _turn(negation: float) -> Tensor:
     return table.log()
 
 
+def _own_words(tilts: Tensor) -> Tensor:
+    """Return log p(word | opinion) of the opinion's own lexicon, shape (2, n_words)."""
+    return torch.stack([tilts / 2, -tilts / 2]).log_softmax(1)
+
+
 def _emission(tilts: Tensor) -> Tensor:
     """Return log p(token | opinion, lexicon, next lexicon), shape (2, 2, 2, n_words + 3)."""
-    own = torch.stack([tilts / 2, -tilts / 2]).log_softmax(1)
+    own = _own_words(tilts)
     n_words = len(tilts)
     table = torch.full((2, 2, 2, n_words + 3), -torch.inf, dtype=torch.float64)
     for opinion in range(2):

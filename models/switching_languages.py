@@ -48,24 +48,35 @@ def switching_words(
     switch: float,
     lengths: tuple[int, int],
 ) -> Callable[[int], None]:
-    """Return the model of given words, whose frequencies have shape (n_languages, n_words)."""
+    """Return the model of given words, whose frequencies have shape (n_languages, n_words).
+
+    The next token ``y`` is one more word, of the language that comes next.
+    """
     if not 0 <= switch <= 1:
         raise ModelError(f"switch must be a probability, not {switch}.")
     n = len(languages)
     emission = np.log(frequencies / frequencies.sum(1, keepdims=True))
     word_or_comma = torch.as_tensor(np.pad(emission, ((0, 0), (0, 1)), constant_values=-np.inf))
     comma = torch.full((len(words) + 1,), -torch.inf).index_fill(0, torch.tensor([len(words)]), 0)
-    stay_or_switch = torch.full((n, n), switch / (n - 1)).fill_diagonal_(1 - switch).log()
+    move = torch.full((n, n), switch / (n - 1), dtype=torch.float64).fill_diagonal_(1 - switch)
+    stay_or_switch = move.log()
+    following = (move @ torch.as_tensor(emission).exp()).log()
 
     def model(n_tokens: int) -> None:
         language = None
         for t in pyro.markov(range(n_tokens)):
-            move = torch.zeros(n) if language is None else Vindex(stay_or_switch)[language]
-            language = pyro.sample(f"language_{t}", dist.Categorical(logits=move))
+            to = torch.zeros(n) if language is None else Vindex(stay_or_switch)[language]
+            language = pyro.sample(f"language_{t}", dist.Categorical(logits=to))
             is_last = t == n_tokens - 1
             logits = comma if is_last else Vindex(word_or_comma)[language]
             pyro.sample(f"x_{t}", dist.Categorical(logits=logits))
+        if language is not None:
+            pyro.sample("y", dist.Categorical(logits=Vindex(following)[language]))
 
-    model.labels = {"language": tuple(languages), "x": (*words, COMMA)}  # type: ignore[attr-defined]
+    model.labels = {  # type: ignore[attr-defined]
+        "language": tuple(languages),
+        "x": (*words, COMMA),
+        "y": tuple(words),
+    }
     model.lengths = tuple(lengths)  # type: ignore[attr-defined]
     return model

@@ -35,7 +35,8 @@ def build(
     one sport. What such a word tells of the topic depends on the register at its place, which the
     words around it tell; what register words tell of the topic depends on the topic's habits. The
     two concepts are dependent a priori and more so given a text: their joint posterior is not the
-    product of the marginals. The closing comma is the same under all.
+    product of the marginals. The closing comma is the same under all; the
+    next token ``y`` is one more word, of the register that comes next.
 
     Parameters
     ----------
@@ -68,6 +69,7 @@ def build(
     share = torch.tensor([[one, 1 - one] for one in formal], dtype=torch.float64)
     move = switch * share[:, None] + (1 - switch) * torch.eye(2, dtype=torch.float64)
     log_share, log_move = share.log(), move.log()
+    following = (move @ log_weights.softmax(2)).log()
     flat = torch.zeros(len(TOPICS))
 
     def model(n_tokens: int) -> None:
@@ -79,11 +81,14 @@ def build(
             register = pyro.sample(f"register_{t}", dist.Categorical(logits=logits))
             token = comma if t == n_tokens - 1 else Vindex(emission)[topic, register]
             pyro.sample(f"x_{t}", dist.Categorical(logits=token))
+        if register is not None:
+            pyro.sample("y", dist.Categorical(logits=Vindex(following)[topic, register]))
 
     model.labels = {  # type: ignore[attr-defined]
         "topic": TOPICS,
         "register": REGISTERS,
         "x": (*words, COMMA),
+        "y": words,
     }
     model.lengths = tuple(lengths)  # type: ignore[attr-defined]
     return model

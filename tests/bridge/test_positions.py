@@ -82,6 +82,23 @@ def test_a_words_state_does_not_know_what_follows(llama: LanguageModel) -> None:
         assert_allclose(within[site], before[site], rtol=1e-4, atol=1e-6)
 
 
+def test_marks_are_read_at_the_tokens_that_hold_their_characters(llama: LanguageModel) -> None:
+    texts, marks = ["the cat sat", "der hund"], [[2, 6], [7]]
+    read_at = extract(llama, texts, sites="resid.3", positions="marks", marks=marks)
+    assert read_at.offsets.tolist() == [0, 2, 3]
+    before = extract(llama, ["the", "the cat", "der hund"], sites="resid.3")
+    assert_allclose(read_at["resid.3"], before["resid.3"], rtol=1e-4, atol=1e-6)
+
+
+def test_a_mark_lies_in_the_token_of_its_letter() -> None:
+    # <s> Ġ c a t Ġ s a t
+    for space, expected in ((True, [(2, 8)]), (False, [(1, 7)])):
+        found = read(
+            letter_tokenizer(), ["cat sat"], positions="marks", marks=[[0, 6]], leading_space=space
+        )
+        assert found == expected
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -92,6 +109,16 @@ def test_a_words_state_does_not_know_what_follows(llama: LanguageModel) -> None:
         ({"positions": "word", "words": ["cat", "cat"]}, r"Row 1 .* word 'cat'"),
         ({"positions": "word", "words": ["cat", ""]}, r"Row 1 .* word ''"),
         ({"positions": "all", "sites": "embedding.sum"}, "one state a context"),
+        ({"positions": "marks", "sites": "embedding.sum", "marks": [[1], [1]]}, "one state a con"),
+        ({"positions": "marks"}, "marks go with"),
+        ({"positions": "marks", "marks": [[1]]}, "marks for 1 contexts, not 2"),
+        (
+            {"positions": "marks", "marks": [[1], [8]]},
+            r"Row 1 .* 8 characters; its marks are \[8\]",
+        ),
+        ({"positions": "marks", "marks": [[1], []]}, r"Row 1 .* its marks are"),
+        ({"positions": "marks", "marks": [[1], [3]]}, r"Row 1 .* lie in no token, or two in one"),
+        ({"positions": "marks", "marks": [[0, 1], [0]]}, r"Row 0 .* lie in no token, or two"),
     ],
 )
 def test_positions_that_cannot_be_read_are_named(llama: LanguageModel, options, message) -> None:

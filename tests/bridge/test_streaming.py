@@ -51,7 +51,7 @@ def die_after(n_batches: int) -> Any:
     return progress
 
 
-@pytest.mark.parametrize("positions", [p for p in POSITIONS if p != "word"])
+@pytest.mark.parametrize("positions", [p for p in POSITIONS if p not in ("word", "marks")])
 def test_on_the_disk_as_in_memory(llama: LanguageModel, tmp_path: Path, positions) -> None:
     texts = contexts(40)
     options = {"sites": "all", "positions": positions, "batch_tokens": 30}

@@ -20,7 +20,7 @@ from concept_ppl.bridge.storage.states import States, offsets_of
 from concept_ppl.errors import InputError, LanguageModelError
 
 from .batch_states import states_of_batch
-from .positions import Positions, Reading, readings
+from .positions import EACH, Positions, Reading, readings
 from .reading_plan import Batch, default_batch_tokens, plan_readings, provenance_of
 from .streaming import stream_states
 
@@ -35,6 +35,7 @@ def extract(
     sites: str | Sequence[str],
     positions: Positions = "last",
     words: Sequence[str] | None = None,
+    marks: Sequence[Sequence[int]] | None = None,
     folder: str | Path | None = None,
     dtype: StateType = "float32",
     force: bool = False,
@@ -55,10 +56,12 @@ def extract(
     sites
         ``"all"``, a list with commas or a sequence of names; see `resolve_sites`. Blocks after the
         last site are not run.
-    positions, words
+    positions, words, marks
         Where in a context: ``"last"`` real token, ``"all"`` of the context's own tokens (a row for
-        each), their ``"mean"``, or the last token of a given ``"word"``, one of ``words`` for each
-        context; see `readings`. The bags of tokens hold the tokens up to that position.
+        each), their ``"mean"``, the last token of a given ``"word"``, one of ``words`` for each
+        context, or the tokens that hold the characters at ``"marks"``, ascending places in each
+        text (a row for each); see `readings`. The bags of tokens hold the tokens up to that
+        position.
     folder
         Write the states there as they come, and return them mapped from there. A run that was
         killed leaves ``.<name>.partial`` beside it; the same call on the same model and texts goes
@@ -107,6 +110,7 @@ def extract(
         texts,
         positions=positions,
         words=words,
+        marks=marks,
         prefix=prefix,
         leading_space=leading_space,
     )
@@ -119,7 +123,8 @@ def extract(
     provenance = provenance_of(
         language_model, found, positions, prefix, leading_space, batch_tokens
     )
-    n_tokens = np.array([reading.n_own for reading in found], dtype=np.int64)
+    counted = [len(one.positions) if positions == "marks" else one.n_own for one in found]
+    n_tokens = np.array(counted, dtype=np.int64)
     offsets = offsets_of(n_tokens, positions)
     language_model.model.eval()
 
@@ -160,13 +165,13 @@ def _sites(
 ) -> tuple[str, ...]:
     """Resolve the sites; a bag of tokens belongs to a context, not to each of its tokens."""
     sites = resolve_sites(language_model, asked)
-    if positions != "all":
+    if positions not in EACH:
         return sites
     pooled = [site for site in sites if site in POOLED_SITES]
     if pooled and asked != "all":
         raise InputError(
-            f"{pooled[0]} is one state a context, and positions='all' asks for one a token; leave "
-            "that site out."
+            f"{pooled[0]} is one state a context, and positions='{positions}' asks for one a "
+            "token; leave that site out."
         )
     return tuple(site for site in sites if site not in POOLED_SITES)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from concept_ppl.bridge.anatomy.language_model import LanguageModel
 
-from .positions import Positions, Reading
+from .positions import EACH, Positions, Reading
 
 BATCH_TOKENS_CPU = 512
 BATCH_TOKENS = 16_384
@@ -113,7 +113,7 @@ def plan_readings(found: Sequence[Reading], positions: Positions, batch_tokens: 
     n_rows = 0
     for reading in found:
         members.setdefault(reading, []).append(n_rows)
-        n_rows += len(reading.positions) if positions == "all" else 1
+        n_rows += len(reading.positions) if positions in EACH else 1
     distinct = tuple(members)
     return ReadingPlan(
         distinct,
@@ -144,7 +144,7 @@ def default_batch_tokens(language_model: LanguageModel, n_sites: int, positions:
     read, no more than fit in ``BATCH_BYTES``.
     """
     fastest = BATCH_TOKENS_CPU if language_model.device.type == "cpu" else BATCH_TOKENS
-    if positions != "all":
+    if positions not in EACH:
         return fastest
     return max(1, min(fastest, BATCH_BYTES // (4 * language_model.width * n_sites)))
 

@@ -38,13 +38,14 @@ class States:
     width
         Length of a state.
     n_tokens
-        The context's own tokens, without the prefix; ``(n_contexts,)``.
+        The context's own tokens, without the prefix, or how many of them were read at marks;
+        ``(n_contexts,)``.
     provenance
         What made the states: model, digest, kind of weights, dtype, prefix, positions, token ids
         (their digest), versions.
     arrays
         Site → ``(n_rows, width)`` float32, in the order of the contexts: one row a context, or one
-        for each of its own tokens where ``positions="all"`` were read.
+        for each of its own tokens where ``positions="all"`` were read, or for each mark.
     """
 
     sites: tuple[str, ...]
@@ -124,5 +125,5 @@ class States:
 
 def offsets_of(n_tokens: NDArray[np.int64], positions: str) -> NDArray[np.int64]:
     """Return where each context's rows begin, and where the last one's end."""
-    n_rows = n_tokens if positions == "all" else np.ones_like(n_tokens)
+    n_rows = n_tokens if positions in ("all", "marks") else np.ones_like(n_tokens)
     return np.concatenate([[0], np.cumsum(n_rows)]).astype(np.int64)
