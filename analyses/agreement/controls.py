@@ -1,5 +1,6 @@
 """Has the model learned more than a control already gives: differences and increments, held out."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ class ControlFit:
     difference
         Model minus control; p-value two-sided, of no difference.
     members
-        Of a family, those that the folds chose.
+        Of a family, those that the folds chose, the most often chosen first.
     """
 
     name: str
@@ -233,7 +234,8 @@ def beside_controls(
 
 def _control_fit(name: str, rival: Contender, model: SquaredErrors, level: float) -> ControlFit:
     errors = rival.errors(model)
-    members = tuple(dict.fromkeys(member for _, member in rival.places if member))
+    chosen = Counter(member for _, member in rival.places if member)
+    members = tuple(member for member, _ in chosen.most_common())
     share, gap = explained_share(errors, level), share_difference(model, errors, level)
     return ControlFit(name, share, gap, members)
 

@@ -10,12 +10,13 @@ from .anatomy import (
     unembedding_rows,
     wrap_language_model,
 )
-from .extraction import WordStates, extract, read_words
+from .extraction import ReadTokens, WordStates, extract, read_tokens, read_words
 from .loading import find_language_model, load_language_model
 from .storage import States, load_states
 
 __all__ = [
     "LanguageModel",
+    "ReadTokens",
     "States",
     "WordStates",
     "extract",
@@ -24,6 +25,7 @@ __all__ = [
     "load_language_model",
     "load_states",
     "logits_from_final_norm",
+    "read_tokens",
     "read_words",
     "resolve_sites",
     "spread_sites",

@@ -59,6 +59,20 @@ def split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def named_path(text: str) -> tuple[str, str]:
+    """Split ``name=path``.
+
+    Raises
+    ------
+    InputError
+        If there is no name or no path.
+    """
+    name, found, path = text.partition("=")
+    if not (name and found and path):
+        raise InputError(f"'{text}' is no control; write name=path.")
+    return name, path
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Put the file's name before a sentence about one of its rows."""

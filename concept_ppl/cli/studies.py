@@ -18,14 +18,71 @@ from .options import (
     LanguageModelName,
     Languages,
     Level,
+    ModelName,
     Output,
+    Parameters,
     Seed,
     Top,
+    named_path,
     require_device,
     split,
     this_command,
 )
 from .progress import stage
+
+
+@study_app.command()
+def world(
+    model: ModelName,
+    language_models: Annotated[
+        list[str], typer.Argument(help=f"One or more language models ({LANGUAGE_MODELS}).")
+    ],
+    output: Output,
+    parameter: Parameters = [],  # noqa: B006
+    n: Contexts = 2000,
+    read: Annotated[
+        str, typer.Option(help="Where states are read: last, all, or every token of this text.")
+    ] = "last",
+    first: Annotated[
+        int, typer.Option(min=1, help="First position that is read, but for --read last.")
+    ] = 1,
+    layers: Annotated[
+        str, typer.Option(help="all, or sites: embedding,resid.12,final_norm; else evenly spaced.")
+    ] = "",
+    blocks: Blocks = BLOCKS,
+    control: Annotated[
+        list[str],
+        typer.Option(help="name=states: a further control, .npy, .npz, .safetensors or .parquet."),
+    ] = [],  # noqa: B006
+    planted: Annotated[
+        int, typer.Option(min=0, help="Planted states of each form that measure the power.")
+    ] = 50,
+    level: Level = LEVEL,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    force: Force = False,
+) -> None:
+    """Ask whether language models know the concepts of a world, zoo or file, that has text."""
+    from concept_ppl.analyses.studies.world import WorldStudy, run_world_study
+    from concept_ppl.programs.sources import parse_parameter
+
+    study = WorldStudy(
+        world=model,
+        parameters=dict(parse_parameter(text) for text in parameter),
+        language_models=tuple(language_models),
+        n_contexts=n,
+        read=read,
+        first=first,
+        sites=layers,
+        n_blocks=blocks,
+        controls=dict(named_path(text) for text in control),
+        n_planted=planted,
+        seed=seed,
+        level=level,
+        device=str(require_device(device)),
+    )
+    page = run_world_study(study, output, command=this_command(), stage=stage, force=force)
+    typer.echo(str(page))
 
 
 @study_app.command()

@@ -7,15 +7,14 @@ import pytest
 from concept_ppl.analyses import RESULT_COLUMNS, goodness_of_fit
 from concept_ppl.analyses.designs.decomposition import decompose
 from concept_ppl.analyses.studies.stages import state_analyses
+from concept_ppl.analyses.studies.stages.posterior_contrasts import map_one_hot
+from concept_ppl.analyses.studies.stages.row_clusters import cluster_by_row, cluster_by_states
 from concept_ppl.analyses.studies.stages.state_analyses import (
     LOG_ODDS,
     POSTERIOR,
     RANDOM_WEIGHTS,
     Design,
     analyse_states,
-    cluster_by_row,
-    cluster_by_states,
-    map_one_hot,
     varying_log_odds,
 )
 from concept_ppl.errors import InputError

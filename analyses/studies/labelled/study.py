@@ -11,8 +11,9 @@ from pathlib import Path
 from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.studies.stages.announcements import Stage
 from concept_ppl.analyses.studies.stages.model_states import read_model_states
+from concept_ppl.analyses.studies.stages.posterior_contrasts import varying_log_odds
 from concept_ppl.analyses.studies.stages.side_by_side import check_language_models
-from concept_ppl.analyses.studies.stages.state_analyses import Design, varying_log_odds
+from concept_ppl.analyses.studies.stages.state_analyses import Design
 from concept_ppl.analyses.studies.stages.state_report import REPORT_FILES
 from concept_ppl.inference.posteriors import posterior
 from concept_ppl.outputs import require_writable

@@ -9,12 +9,9 @@ from numpy.typing import NDArray
 from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.studies.stages.announcements import Stage
 from concept_ppl.analyses.studies.stages.model_states import BAGS, HEADLINE, LAST_TOKEN, ChosenSites
-from concept_ppl.analyses.studies.stages.state_analyses import (
-    Design,
-    analyse_states,
-    cluster_by_states,
-    varying_log_odds,
-)
+from concept_ppl.analyses.studies.stages.posterior_contrasts import varying_log_odds
+from concept_ppl.analyses.studies.stages.row_clusters import cluster_by_states
+from concept_ppl.analyses.studies.stages.state_analyses import Design, analyse_states
 from concept_ppl.analyses.studies.stages.state_report import (
     REPORT_FILES,
     analysis_sections,

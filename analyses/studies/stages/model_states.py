@@ -1,6 +1,6 @@
 """A language model's states of the texts of a study, the same with random weights, and controls."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,15 +8,37 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from concept_ppl.bridge import LanguageModel, States, extract, load_language_model, spread_sites
+from concept_ppl.analyses import ReaderFamily, random_vectors, token_readers, token_rows
+from concept_ppl.bridge import (
+    LanguageModel,
+    States,
+    extract,
+    input_embedding_rows,
+    load_language_model,
+    read_tokens,
+    resolve_sites,
+    spread_sites,
+)
+from concept_ppl.bridge.extraction.positions import Positions
 
 from .announcements import Progress, Stage
-from .state_analyses import Design, StateAnalyses, analyse_states
+from .state_analyses import Control, Design, StateAnalyses, analyse_states
 
 HEADLINE = "final_norm"
 """The state that the unembedding reads: f(x) in the theory. Named before any data."""
 BAGS = {"bag of tokens, sum": "embedding.sum", "bag of tokens, mean": "embedding.mean"}
 LAST_TOKEN = "last token"
+EMBEDDINGS, IDENTITIES = "input embeddings", "token identities"
+LOOK_UP = "look-up"
+"""The rule that in-context learning has to find: not without learning, but hard-wired here."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """At which tokens of its texts a study reads states; see `concept_ppl.bridge.extract`."""
+
+    positions: Positions = "last"
+    marks: Sequence[Sequence[int]] | None = None
 
 
 class ChosenSites(Mapping[str, NDArray[np.float32]]):
@@ -47,12 +69,16 @@ class ModelStates:
         Of the model, and of the same architecture with random weights; bags of tokens among them.
     sites : tuple of str
         Those of the layer curve, in the order in which the model computes them.
+    readers : mapping of str to family
+        What needs no learning, made of the model's own tokens and input embeddings; a look-up among
+        them is no control but a rule.
     """
 
     name: str
     trained: States
     untrained: States
     sites: tuple[str, ...]
+    readers: Mapping[str, ReaderFamily]
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -65,21 +91,35 @@ class ModelStates:
         design: Design,
         *,
         values: Mapping[str, Sequence[object]] | None = None,
+        controls: Mapping[str, Control] | None = None,
         progress: Progress,
     ) -> StateAnalyses:
-        """Hold the states against a posterior table, as `analyse_states` does, beside controls."""
-        controls = {name: self.trained[site] for name, site in BAGS.items()}
-        controls[LAST_TOKEN] = self.trained["embedding"]
+        """Hold the states against a posterior table, as `analyse_states` does.
+
+        The controls are the readers of the model's own tokens and what else is given.
+        """
+        every: dict[str, Control] = {**self.readers, **(controls or {})}
         return analyse_states(
             ChosenSites(self.trained, self.sites),
             posterior,
             design,
             headline=HEADLINE,
-            controls=controls,
+            controls={name: one for name, one in every.items() if not is_rule(name)},
+            rules={name: one for name, one in every.items() if is_rule(name)},
             random_states=ChosenSites(self.untrained, self.sites),
             values=values,
             progress=progress,
         )
+
+
+def is_rule(name: str) -> bool:
+    """Whether a reader is a hard-wired rule, and not a control that needs no learning."""
+    return name.endswith(LOOK_UP)
+
+
+def named(kind: str, families: Mapping[str, ReaderFamily]) -> dict[str, ReaderFamily]:
+    """Name families of readers after the vectors that they are made of."""
+    return {f"{kind}: {name}": family for name, family in families.items()}
 
 
 def read_model_states(
@@ -88,11 +128,14 @@ def read_model_states(
     *,
     name: str = "",
     n_blocks: int,
+    sites: str = "",
+    where: Where = Where(),
     seed: int,
     device: str,
     stage: Stage,
+    while_loaded: Callable[[LanguageModel, States], Any] | None = None,
 ) -> ModelStates:
-    """Read the states of each text's last token, with the model's weights and with random ones.
+    """Read the states of each text, with the model's weights and with random ones.
 
     Parameters
     ----------
@@ -103,26 +146,67 @@ def read_model_states(
     name
         What the page calls the model; as its source by default.
     n_blocks
-        How many blocks to read, evenly spaced.
+        How many blocks to read, evenly spaced, where ``sites`` names none.
+    sites
+        As :func:`concept_ppl.bridge.resolve_sites` takes them; the headline's is read in any case.
+    where
+        At which tokens; the last of each text by default.
     seed, device
         Of the random weights; where the model runs.
     stage
         Shows how far the work is.
+    while_loaded
+        Called with the model and its states before it is let go.
     """
     name = name or source
     with stage(f"load {name}"):
         trained = load_language_model(source, device=device)
-    sites = spread_sites(trained, n_blocks)
-    states = _read(trained, texts, sites, stage, f"read states of {name}")
+    chosen = _layers(trained, sites) if sites else spread_sites(trained, n_blocks)
+    states = _read(trained, texts, chosen, where, stage, f"read states of {name}")
+    readers = token_controls(trained, texts, where, seed)
+    if while_loaded is not None:
+        while_loaded(trained, states)
     del trained
     with stage("draw random weights"):
         untrained = load_language_model(source, device=device, random_weights=seed)
-    random_states = _read(untrained, texts, sites, stage, "read states with random weights")
-    return ModelStates(name, states, random_states, sites)
+    random_states = _read(untrained, texts, chosen, where, stage, "read states with random weights")
+    return ModelStates(name, states, random_states, chosen, readers)
+
+
+def token_controls(
+    language_model: LanguageModel, texts: Sequence[str], where: Where, seed: int
+) -> dict[str, ReaderFamily]:
+    """Return readers of a model's tokens: of their input embeddings, and of which they are."""
+    read = read_tokens(language_model, texts, positions=where.positions, marks=where.marks)
+    rows = token_rows(read.tokens, read.lengths, read.read)
+    kinds, index = np.unique(read.tokens, return_inverse=True)
+    embeddings = input_embedding_rows(language_model, kinds)[index]
+    return named(EMBEDDINGS, token_readers(rows, embeddings)) | named(
+        IDENTITIES, token_readers(rows, random_vectors(read.tokens, seed=seed))
+    )
+
+
+def _layers(language_model: LanguageModel, sites: str) -> tuple[str, ...]:
+    chosen = [site for site in resolve_sites(language_model, sites) if site not in BAGS.values()]
+    if HEADLINE not in chosen:
+        chosen.append(HEADLINE)
+    return tuple(site for site in language_model.sites if site in chosen)
 
 
 def _read(
-    model: LanguageModel, texts: Sequence[str], sites: tuple[str, ...], stage: Stage, name: str
+    model: LanguageModel,
+    texts: Sequence[str],
+    sites: tuple[str, ...],
+    where: Where,
+    stage: Stage,
+    name: str,
 ) -> States:
     with stage(name) as progress:
-        return extract(model, list(texts), sites=(*sites, *BAGS.values()), progress=progress)
+        return extract(
+            model,
+            list(texts),
+            sites=sites,
+            positions=where.positions,
+            marks=where.marks,
+            progress=progress,
+        )

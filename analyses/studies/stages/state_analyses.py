@@ -32,11 +32,12 @@ from concept_ppl.analyses import (
     linearity,
     posterior_form,
 )
-from concept_ppl.contexts.posterior_tables import concept_columns, log_odds, probabilities
+from concept_ppl.contexts.posterior_tables import probabilities
 from concept_ppl.errors import InputError
 
 from .announcements import Counter
 from .concept_probes import concept_probes
+from .posterior_contrasts import log_posteriors, map_one_hot, varying_log_odds
 
 Array = NDArray[np.float64]
 LOG_ODDS = "log_odds"
@@ -48,6 +49,10 @@ CLAIMS: Mapping[str, Callable[..., Any]] = {
     "invertibility": invertibility,
     "linearity": linearity,
 }
+Control = NDArray[np.float32] | Mapping[str, NDArray[Any]]
+"""An array (n_rows, d), or a family of arrays of which each fold takes the best."""
+N_FORMS = 4
+"""Of how many controls the form stands beside the model's: those that tell most."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,9 @@ class StateAnalyses:
         What the most probable values alone tell of the log-odds.
     tables : ContrastTables
     contrasts : tuple of str
+    rules : ControlComparison or None
+        The headline state beside hard-wired rules: what a mechanism that has to be learned would
+        tell if it were given.
     true, decoded : array, shape (n_contexts, n_contrasts)
         Log-odds in nats, and as decoded from held-out states.
     probes : tuple of Probe
@@ -91,6 +99,7 @@ class StateAnalyses:
     true: Array
     decoded: Array
     probes: tuple[Probe, ...] = ()
+    rules: ControlComparison | None = None
 
     @property
     def controls(self) -> ControlComparison | None:
@@ -109,6 +118,9 @@ class StateAnalyses:
         frames.append(self.map_one_hot.tidy().assign(control=MAP_ONE_HOT))
         frames.append(self.tables.tidy())
         frames += [one.tidy() for one in self.probes]
+        if self.rules is not None:
+            rows = self.rules.tidy()
+            frames.append(rows[~rows["control"].isin(["", "best", "shuffled"])])
         # A condition number may have no upper bound; a results file says so by leaving it out.
         return pd.concat(frames, ignore_index=True).replace([np.inf, -np.inf], np.nan)
 
@@ -129,7 +141,8 @@ def analyse_states(
     design: Design,
     *,
     headline: str,
-    controls: Mapping[str, NDArray[np.float32]],
+    controls: Mapping[str, Control],
+    rules: Mapping[str, Control] | None = None,
     random_states: Mapping[str, NDArray[np.float32]] | None = None,
     values: Mapping[str, Sequence[object]] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -147,7 +160,9 @@ def analyse_states(
     headline
         The site whose state is the headline, named before looking at the data.
     controls
-        Arrays (n_contexts, d) that a model must beat.
+        Arrays (n_contexts, d), or families of them, that a model must beat.
+    rules
+        The same, of hard-wired rules that stand beside the model without being controls.
     random_states
         States of the same architecture with random weights at the same sites.
     values
@@ -164,29 +179,28 @@ def analyse_states(
         raise InputError(f"no states at site '{headline}'; there are: {', '.join(states)}.")
     random_states = random_states or {}
     odds = varying_log_odds(posterior)
-    n_steps = len(states) + len(random_states) + len(controls) + 2 + len(CLAIMS)
+    n_steps = len(states) + len(random_states) + 3 + len(CLAIMS)
     bench = _Bench(odds, design, headline, Counter(n_steps, progress))
     P = probabilities(posterior).to_numpy(np.float64)
     curve, F = bench.curve(states)
     random_curve, random_headline = bench.curve(random_states) if random_states else (None, None)
-    rivals = {name: bench.rival(array) for name, array in controls.items()}
+    rivals: dict[str, Any] = {name: one for name, one in controls.items() if varies(one)}
     if random_headline is not None:
         rivals[RANDOM_WEIGHTS] = random_headline
     one_hot = bench.decompose(map_one_hot(posterior).astype(np.float32))
     names, Z, level = bench.names, bench.Z, design.level
+    of_log_odds = bench.fit(F, Z, LOG_ODDS, rivals or None)
+    forms = strongest(rivals, of_log_odds.controls)
     return StateAnalyses(
         headline=headline,
         curve=curve,
         random_curve=random_curve,
-        fits={
-            LOG_ODDS: bench.fit(F, Z, LOG_ODDS, rivals or None),
-            POSTERIOR: bench.fit(F, P, POSTERIOR),
-        },
+        fits={LOG_ODDS: of_log_odds, POSTERIOR: bench.fit(F, P, POSTERIOR)},
         correlations={
             LOG_ODDS: bench.correlate(F, Z, LOG_ODDS),
             POSTERIOR: bench.correlate(F, P, POSTERIOR),
         },
-        **bench.claims(F, log_posteriors(posterior)),
+        **bench.claims(F, log_posteriors(posterior), forms),
         map_one_hot=bench.fit(one_hot, Z, LOG_ODDS),
         tables=contrast_tables(F, Z, names=names, layer=headline, level=level),
         contrasts=names,
@@ -195,7 +209,26 @@ def analyse_states(
         probes=concept_probes(
             F, posterior, values or {}, layer=headline, seed=design.seed, level=level
         ),
+        rules=bench.fit(F, Z, LOG_ODDS, rules).controls if rules else None,
     )
+
+
+def strongest(
+    rivals: Mapping[str, Any], found: ControlComparison | None, n: int = N_FORMS
+) -> dict[str, Any]:
+    """Return the ``n`` controls that tell most; of a family the member that most folds chose."""
+    if found is None:
+        return {}
+    best = sorted(found.controls, key=lambda one: -one.share.estimate)[:n]
+    kept: dict[str, Any] = {}
+    for one in best:
+        control = rivals[one.name]
+        if isinstance(control, Mapping):
+            member = one.members[0] if one.members else ""
+            kept[f"{one.name} ({member})" if member else one.name] = control[member]
+        else:
+            kept[one.name] = control
+    return kept
 
 
 @dataclass
@@ -232,20 +265,13 @@ class _Bench:
         self.counter.step()
         return result
 
-    def rival(self, array: NDArray[np.float32]) -> DecomposedStates | Array:
-        """Decompose a control; one that never varies stays an array and predicts the mean."""
-        if not _varies(array):
-            self.counter.step()
-            return array.astype(np.float64)
-        return self.decompose(array)
-
     def curve(
         self, arrays: Mapping[str, NDArray[np.float32]]
     ) -> tuple[LayerCurve, DecomposedStates]:
         """Fit each site that varies; keep the headline's decomposition alone: they are large."""
         fits, kept = [], None
         for site, array in arrays.items():
-            if not _varies(array):
+            if not varies(array):
                 self.counter.step()
                 continue
             one = self.decompose(array)
@@ -262,7 +288,7 @@ class _Bench:
         F: DecomposedStates,
         Z: Array,
         target: str,
-        controls: Mapping[str, DecomposedStates | Array] | None = None,
+        controls: Mapping[str, Any] | None = None,
     ) -> GoodnessOfFit:
         return goodness_of_fit(
             F,
@@ -275,7 +301,9 @@ class _Bench:
             level=self.design.level,
         )
 
-    def claims(self, F: DecomposedStates, log_p: list[Array]) -> dict[str, Any]:
+    def claims(
+        self, F: DecomposedStates, log_p: list[Array], controls: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Test each part of the claim at the headline site."""
         options: dict[str, Any] = {
             "layer": self.headline,
@@ -286,7 +314,9 @@ class _Bench:
         for name, claim in CLAIMS.items():
             answers[name] = claim(F, self.Z, names=self.names, target=LOG_ODDS, **options)
             self.counter.step()
-        answers["form"] = posterior_form(F, log_p, target=POSTERIOR, **options)
+        answers["form"] = posterior_form(
+            F, log_p, controls=controls or None, target=POSTERIOR, **options
+        )
         self.counter.step()
         return answers
 
@@ -296,74 +326,7 @@ class _Bench:
         )
 
 
-def _varies(array: NDArray[np.float32]) -> bool:
+def varies(control: Control) -> bool:
     """Whether contexts differ at all: the embedding of a closing token is the same for each."""
-    return bool((array != array[0]).any())
-
-
-def varying_log_odds(posterior: pd.DataFrame, name: str = "the posterior") -> pd.DataFrame:
-    """Return the log-odds of a posterior table, all of them finite and none constant.
-
-    Parameters
-    ----------
-    posterior
-        A posterior table.
-    name
-        What messages call it.
-
-    Raises
-    ------
-    InputError
-        If log-odds are infinite or undefined in a row, or the same in every row.
-    """
-    try:
-        odds = log_odds(posterior)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from error
-    values = odds.to_numpy(np.float64)
-    infinite = np.argwhere(~np.isfinite(values))
-    if len(infinite):
-        row, column = infinite[0]
-        raise InputError(
-            f"{name}, row {row}: the log-odds {odds.columns[column]} are infinite; a value is "
-            f"impossible there, so leave such rows out or give the model no zeros."
-        )
-    constant = np.flatnonzero((values == values[0]).all(axis=0))
-    if len(constant):
-        raise InputError(
-            f"{name}: the log-odds {odds.columns[constant[0]]} are the same in every row, so no "
-            f"state can tell them; give contexts that differ, or leave the concept out."
-        )
-    return odds
-
-
-def log_posteriors(posterior: pd.DataFrame) -> list[Array]:
-    """Return log p of every value, nats, an array (n, K) for each concept."""
-    return [posterior[names].to_numpy(np.float64) for names in concept_columns(posterior).values()]
-
-
-def map_one_hot(posterior: pd.DataFrame) -> Array:
-    """Return an indicator of each concept's most probable value, all but the first, per row."""
-    blocks = []
-    for columns in concept_columns(posterior).values():
-        table = posterior[columns].to_numpy(np.float64)
-        blocks.append(np.eye(len(columns))[table.argmax(1)][:, 1:])
-    return np.hstack(blocks)
-
-
-def cluster_by_row(rows: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the number of each row's distinct row, counted as they first appear."""
-    whole_row = np.dtype((np.void, rows.itemsize * rows.shape[1]))
-    as_bytes = np.ascontiguousarray(rows).view(whole_row).reshape(-1)
-    _, first, inverse = np.unique(as_bytes, return_index=True, return_inverse=True)
-    return np.asarray(first.argsort().argsort()[inverse], np.int64)
-
-
-def cluster_by_states(states: Mapping[str, NDArray[np.float32]]) -> NDArray[np.int64]:
-    """Return the number of each row's distinct context, as told by its states at all sites.
-
-    Equal contexts have equal states. At one site alone different contexts can agree, too: the
-    embedding of a closing comma is the same for each of them.
-    """
-    by_site = np.column_stack([cluster_by_row(rows) for rows in states.values()])
-    return cluster_by_row(by_site)
+    arrays = control.values() if isinstance(control, Mapping) else [control]
+    return any(bool((array != array[0]).any()) for array in arrays)

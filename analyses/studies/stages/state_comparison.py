@@ -19,8 +19,9 @@ from concept_ppl.analyses import (
 
 from .announcements import Counter, Progress
 from .model_states import HEADLINE, ModelStates
+from .posterior_contrasts import varying_log_odds
 from .side_by_side import state_agreement
-from .state_analyses import LOG_ODDS, Design, varying_log_odds
+from .state_analyses import LOG_ODDS, Design
 
 DECODED = "decoded"
 

@@ -119,8 +119,12 @@ def key_figure(label: str, value: Estimate, note: str) -> KeyFigure:
 
 def analysis_sections(answers: StateAnalyses) -> list[Section]:
     """Return a section for each question that was asked, the most important first."""
+    return [controls_section(answers), *claim_sections(answers)]
+
+
+def claim_sections(answers: StateAnalyses) -> list[Section]:
+    """Return the same without the controls, where a page shows them in its own way."""
     return [
-        controls_section(answers),
         layers_section(answers),
         invertibility_section(answers),
         rank_section(answers),

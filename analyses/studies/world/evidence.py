@@ -1,0 +1,62 @@
+"""What tokens say of the concepts in the world itself: the best that vectors of tokens can hold."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from concept_ppl.analyses import ReaderFamily, token_readers
+from concept_ppl.analyses.studies.stages.model_states import named
+from concept_ppl.contexts.tokens import UNOBSERVED, Contexts
+from concept_ppl.inference import posterior
+
+from .texts import WorldTexts
+
+TOKEN_EVIDENCE, PAIR_EVIDENCE = "token evidence", "pair evidence"
+OF_PAIRS = ("sum", "decayed sum", "bank of decays")
+MOST_NATS = 30.0
+"""Evidence that rules a value out counts as this much."""
+
+Array = NDArray[np.float64]
+
+
+def evidence_readers(texts: WorldTexts) -> dict[str, ReaderFamily]:
+    """Return readers of what each token, and each pair of neighbours, says alone."""
+    of_tokens = token_readers(texts.rows, token_evidence(texts, 1))
+    of_pairs = token_readers(texts.rows, token_evidence(texts, 2))
+    return named(TOKEN_EVIDENCE, of_tokens) | named(
+        PAIR_EVIDENCE, {name: of_pairs[name] for name in OF_PAIRS}
+    )
+
+
+def token_evidence(texts: WorldTexts, width: int) -> Array:
+    """Log-odds (Σ lengths, Σ(K − 1)) of the concepts at each token, in nats.
+
+    Given nothing but the last ``width`` tokens up to there: an exact query, whatever the program.
+    """
+    windows, places, owners = _windows(texts.contexts, width)
+    distinct, inverse = windows.unique()
+    at = np.empty(len(distinct), np.int64)
+    at[inverse] = places  # the last observed token: contexts that are alike have the same
+    answer = posterior(texts.model, distinct, smoothed=True, impossible="mark")
+    tables = [answer.smoothed[name][distinct.offsets + at].numpy() for name in texts.concepts]
+    odds = np.hstack([table[:, 1:] - table[:, :1] for table in tables])
+    found = np.nan_to_num(odds, nan=0.0, posinf=MOST_NATS, neginf=-MOST_NATS)[inverse]
+    return np.asarray(np.clip(found, -MOST_NATS, MOST_NATS)[np.argsort(owners, kind="stable")])
+
+
+def _windows(
+    contexts: Contexts, width: int
+) -> tuple[Contexts, NDArray[np.int64], NDArray[np.int64]]:
+    """Contexts in which no token is observed but a few neighbours: one for each token.
+
+    With the place of the last observed token, and that token's number among all.
+    """
+    lengths = np.repeat(contexts.lengths, contexts.lengths)
+    offsets = np.repeat(contexts.offsets, contexts.lengths)
+    owners = np.arange(len(contexts.tokens))
+    places = owners - offsets
+    starts = np.cumsum(lengths) - lengths
+    tokens = np.full(int(lengths.sum()), UNOBSERVED)
+    for back in range(width):
+        has = places >= back
+        tokens[starts[has] + places[has] - back] = contexts.tokens[owners[has] - back]
+    return Contexts(tokens, lengths), places, owners
