@@ -15,26 +15,19 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from concept_ppl.analyses.designs.arrays import (
-    NORMALISED_TOLERANCE,
-    FloatArray,
-    as_vector,
-    check_level,
-)
+from concept_ppl.analyses.designs.arrays import FloatArray, check_level
 from concept_ppl.analyses.designs.design import Design, make_design
 from concept_ppl.analyses.designs.shares import cluster_mean, cluster_proportion, difference
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
-from concept_ppl.errors import InputError
 
-from .emission_rows import condition_of_rows
 from .exact_fit import FEWEST_FOLDS, exact
 
 if TYPE_CHECKING:
@@ -42,6 +35,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-9
 """Largest duality gap, in nats, of weights that count as found."""
+SAME = 1e-12
+"""Mean KL, in nats, below which one mixture fits all contexts, and nothing can be explained."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,9 +48,9 @@ class ImpliedPosterior(Result):
     kl
         Mean over contexts of KL(p_model ‖ mixture) in nats, on the tokens that some value emits.
     explained
-        One minus the ratio of this mean to that of the one mixture that fits all contexts best:
-        the share of what the predictives differ in that the weights account for. None where the
-        rows p(y | c) depend on the context.
+        One minus the ratio of this mean to that of the one mixture that fits all contexts best: the
+        share of its misfit that weights of each context's own take away. None where the rows
+        p(y | c) depend on the context, or the one mixture is no misfit.
     mass
         Mean share of the model's probability on the tokens that some value emits.
     boundary
@@ -233,34 +228,35 @@ def implied_posterior(
     """
     import torch
 
+    from .mixture_inputs import (
+        as_numpy,
+        condition_number,
+        draws_of_each,
+        predictives_and_rows,
+        value_names,
+    )
     from .mixture_likelihoods import mixture_weights
     from .weight_errors import misfit_errors, sampling_errors
 
     check_level(level)
-    log_q, log_P = (
-        torch.as_tensor(part, dtype=torch.float64, device=device)
-        for part in (_array(log_predictive), _array(log_emission))
-    )
-    n = _check_shapes(log_q, log_P)
+    q, mass, P = predictives_and_rows(log_predictive, log_emission, device)
+    n, names = len(q), value_names(values, P.shape[-2])
     design = make_design(n, weights=weights, clusters=clusters, n_folds=FEWEST_FOLDS)
-    names = _names(values, log_P.shape[-2])
-    P = _distributions(log_P)
-    q, mass = _on_support(log_q, P)
-    condition = _condition(P, names)
+    condition = condition_number(P, names)
     found = mixture_weights(q, P, tolerance=tolerance)
     _warn_of_gaps(found.gaps, tolerance)
     if n_draws is None:
         errors = misfit_errors(q, P, found.weights)
     else:
-        draws = _draws(n_draws, n)
+        draws = draws_of_each(n_draws, n)
         errors = sampling_errors(q, P, found.weights, torch.as_tensor(draws, device=device))
     one = _kl_of_one_mixture(q, P, design, tolerance) if P.ndim == 2 else None
-    w, kl, of_mass = (_numpy(part) for part in (found.weights, found.kl, mass))
+    w, kl, of_mass = (as_numpy(part) for part in (found.weights, found.kl, mass))
     with np.errstate(divide="ignore"):
         log_weights = np.log(w)
     return ImpliedPosterior(
         kl=cluster_mean(kl, design, level),
-        explained=None if one is None else _explained(kl, one, design, level),
+        explained=_explained(kl, one, design, level),
         mass=cluster_mean(of_mass, design, level),
         boundary=cluster_proportion((w == 0).any(axis=1), design, level),
         mean_weights=tuple(
@@ -271,15 +267,19 @@ def implied_posterior(
         largest_gap=float(found.gaps.max()),
         errors="misfit" if n_draws is None else "sampling",
         log_weights=log_weights,
-        std_errors=_numpy(errors.std_errors),
-        df=_numpy(errors.df),
+        std_errors=as_numpy(errors.std_errors),
+        df=as_numpy(errors.df),
         kl_of_each=kl,
         mass_of_each=of_mass,
         layer=layer,
     )
 
 
-def _explained(kl: FloatArray, one: FloatArray, design: Design, level: float) -> Estimate:
+def _explained(
+    kl: FloatArray, one: FloatArray | None, design: Design, level: float
+) -> Estimate | None:
+    if one is None or np.average(one, weights=design.weights) <= SAME:
+        return None
     return replace(difference(one - kl, one, design, level), p_value=math.nan)
 
 
@@ -287,84 +287,13 @@ def _kl_of_one_mixture(q: "Tensor", P: "Tensor", design: Design, tolerance: floa
     """KL (n,) of each predictive to the mixture with the weights that fit all contexts together."""
     import torch
 
+    from .mixture_inputs import as_numpy
     from .mixture_likelihoods import mix, mixture_weights
 
     share = torch.as_tensor(design.weights / design.n, device=q.device)
     pooled = (share @ q)[None]
     m = mix(mixture_weights(pooled, P, tolerance=tolerance).weights, P)
-    return _numpy((torch.xlogy(q, q) - torch.xlogy(q, m)).sum(1).clamp_min(0.0))
-
-
-def _check_shapes(log_q: "Tensor", log_P: "Tensor") -> int:
-    for name, part, dims in (("log_predictive", log_q, (2,)), ("log_emission", log_P, (2, 3))):
-        if part.ndim not in dims or 0 in part.shape:
-            expected = "(n, V)" if name == "log_predictive" else "(C, V) or (n, C, V)"
-            raise InputError(f"{name} has shape {tuple(part.shape)}; it must be {expected}.")
-    n, n_tokens = log_q.shape
-    if log_P.shape[-1] != n_tokens or (log_P.ndim == 3 and len(log_P) != n):
-        raise InputError(
-            f"log_predictive has shape {tuple(log_q.shape)}, log_emission {tuple(log_P.shape)}; "
-            "give both for the same tokens, and contexts if it has these."
-        )
-    return int(n)
-
-
-def _names(values: Sequence[str] | None, n_values: int) -> tuple[str, ...]:
-    names = tuple(map(str, range(n_values) if values is None else values))
-    if len(names) != n_values or len({*names}) < n_values:
-        raise InputError(
-            f"values are {len(names)} names, log_emission has {n_values} rows; give each its own."
-        )
-    return names
-
-
-def _distributions(log_P: "Tensor") -> "Tensor":
-    P = log_P.exp()
-    sums = P.sum(-1)
-    bad = (~((sums - 1.0).abs() <= NORMALISED_TOLERANCE)).nonzero()
-    if len(bad):
-        place = ", ".join(map(str, bad[0].tolist()))
-        raise InputError(
-            f"Row {place} of log_emission sums to {float(sums[*bad[0]]):.6g}, not 1; give "
-            "log p(y | c) of all tokens that c emits."
-        )
-    return P / sums[..., None]
-
-
-def _on_support(log_q: "Tensor", P: "Tensor") -> tuple["Tensor", "Tensor"]:
-    """Return the predictives on the tokens that some value emits, (n, V), and their mass, (n,)."""
-    import torch
-
-    whole = log_q.exp().sum(1)
-    inside = torch.where((P > 0).any(-2), log_q, -torch.inf)
-    mass = inside.exp().sum(1)
-    bad = (~(whole <= 1.0 + NORMALISED_TOLERANCE)).nonzero()
-    if len(bad):
-        raise InputError(
-            f"Row {int(bad[0])} of log_predictive sums to {float(whole[bad[0]]):.6g}; give "
-            "log-probabilities of distinct tokens in nats, which sum to at most 1."
-        )
-    empty = (mass == 0).nonzero()
-    if len(empty):
-        raise InputError(
-            f"Row {int(empty[0])} of log_predictive has no mass on the tokens that log_emission "
-            "gives probability; give the same tokens in both."
-        )
-    return (inside - torch.logsumexp(inside, 1, keepdim=True)).exp(), mass
-
-
-def _condition(P: "Tensor", names: Sequence[str]) -> float:
-    if P.ndim == 2:
-        return condition_of_rows(_numpy(P), names)
-    return max(condition_of_rows(_numpy(rows), names, f"[{i}]") for i, rows in enumerate(P))
-
-
-def _draws(n_draws: float | npt.ArrayLike, n: int) -> FloatArray:
-    draws = np.asarray(n_draws, np.float64)
-    draws = np.full(n, float(draws)) if draws.ndim == 0 else as_vector(draws, n, "n_draws")
-    if not (np.isfinite(draws) & (draws > 0)).all():
-        raise InputError("n_draws must be positive and finite: the tokens behind each predictive.")
-    return np.asarray(draws)
+    return as_numpy((torch.xlogy(q, q) - torch.xlogy(q, m)).sum(1).clamp_min(0.0))
 
 
 def _warn_of_gaps(gaps: "Tensor", tolerance: float) -> None:
@@ -376,12 +305,3 @@ def _warn_of_gaps(gaps: "Tensor", tolerance: float) -> None:
             UserWarning,
             stacklevel=3,
         )
-
-
-def _array(values: Any) -> Any:
-    """Return a tensor as it is, on its device, and anything else as an array of NumPy."""
-    return values.detach() if hasattr(values, "detach") else np.asarray(values, np.float64)
-
-
-def _numpy(tensor: "Tensor") -> FloatArray:
-    return np.asarray(tensor.detach().cpu().numpy(), np.float64)
