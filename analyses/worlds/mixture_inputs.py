@@ -16,6 +16,8 @@ from .emission_rows import condition_of_rows
 NEGLIGIBLE = 1e-18
 """Probabilities of a predictive that count as zero: float64 sums do not hold them, and yet they
 could ask for a weight."""
+NEVER = 1e-100
+"""Probabilities p(y | c) that count as zero: their squares would underflow."""
 
 
 def predictives_and_rows(
@@ -68,6 +70,7 @@ def value_names(values: Sequence[str] | None, n_values: int) -> tuple[str, ...]:
 
 def _distributions(log_P: Tensor) -> Tensor:
     P = log_P.exp()
+    P = torch.where(P < NEVER, 0.0, P)
     sums = P.sum(-1)
     bad = (~((sums - 1.0).abs() <= NORMALISED_TOLERANCE)).nonzero()
     if len(bad):

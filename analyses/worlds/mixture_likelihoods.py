@@ -17,8 +17,10 @@ from torch import Tensor
 
 from .positive_least_squares import positive_least_squares
 
-CELLS = 2**20
-"""Numbers of one array over contexts and tokens that is held at once: 8 MiB."""
+CELLS = {"cpu": 2**18}
+"""Numbers of one array over contexts and tokens that is held at once: 2 MiB stay in the cache."""
+CELLS_ELSEWHERE = 2**24
+"""The same on any other device: 128 MiB."""
 POLISH = 2
 """Steps after the tolerance was met: Newton doubles the digits that are right with each."""
 MOST_STEPS = 200
@@ -71,7 +73,8 @@ def mixture_weights(q: Tensor, P: Tensor, *, tolerance: float) -> MixtureWeights
 
 def chunks(q: Tensor, P: Tensor) -> list[slice]:
     """Rows of q (n, V) that are taken at once."""
-    at_once = max(1, CELLS // (q.shape[1] * (P.shape[1] if P.ndim == 3 else 1)))
+    cells = CELLS.get(q.device.type, CELLS_ELSEWHERE)
+    at_once = max(1, cells // (q.shape[1] * (P.shape[1] if P.ndim == 3 else 1)))
     return [slice(start, start + at_once) for start in range(0, len(q), at_once)]
 
 

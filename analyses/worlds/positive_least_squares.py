@@ -11,8 +11,8 @@ from torch import Tensor
 RIDGE = 1e-11
 """Added to a Hessian of unit diagonal, so that it can be inverted; around the start of the step,
 so that it only shortens the step."""
-NEGATIVE = 1e-13
-"""What counts as below zero in a problem of unit diagonal."""
+NEGATIVE, NEGATIVE_SLOPE = 1e-13, 2e-15
+"""What counts as below zero in a problem of unit diagonal: of a coordinate, and of a slope."""
 CHANCES = 3
 """Exchanges of all wrong coordinates that may fail to leave fewer of them."""
 EXCHANGES_EACH = 6
@@ -67,4 +67,4 @@ def _on_free(H: Tensor, target: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
     right = torch.where(free, target, 0.0)[:, :, None]
     x = torch.where(free, torch.linalg.solve(torch.where(both, H, identity), right).squeeze(2), 0.0)
     dual = (H @ x[:, :, None]).squeeze(2) - target
-    return x, torch.where(free, x < -NEGATIVE, dual < -NEGATIVE)
+    return x, torch.where(free, x < -NEGATIVE, dual < -NEGATIVE_SLOPE)
