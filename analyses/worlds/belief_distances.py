@@ -64,6 +64,8 @@ class Beliefs(Result):
     ----------
     kl, reverse_kl
         Mean KL(p ‖ w) and KL(w ‖ p) in nats; infinite, without an interval, where a context's is.
+    finite_kl
+        Mean KL(p ‖ w) in nats of the contexts in which it is finite: a selection where not all are.
     jensen_shannon
         Mean Jensen–Shannon divergence in nats, at most log 2: finite whatever is zero.
     infinite
@@ -85,6 +87,7 @@ class Beliefs(Result):
 
     kl: Estimate
     reverse_kl: Estimate
+    finite_kl: Estimate
     jensen_shannon: Estimate
     infinite: Estimate
     prior_kl: Estimate
@@ -105,8 +108,10 @@ class Beliefs(Result):
         def row(quantity: str, value: Estimate, term: str = "weights") -> Row:
             return Row("beliefs", quantity, term, value, self.layer)
 
-        for quantity in ("kl", "reverse_kl", "jensen_shannon", "infinite", "prior_kl", "agreement"):
+        for quantity in ("kl", "finite_kl", "infinite", "prior_kl", "reverse_kl"):
             yield row(quantity, getattr(self, quantity))
+        yield row("jensen_shannon", self.jensen_shannon)
+        yield row("agreement", self.agreement)
         if self.slope is not None:
             yield row("calibration_slope", self.slope)
         yield row("calibration_error", exact(self.calibration_error, self.agreement.n))
@@ -118,6 +123,7 @@ class Beliefs(Result):
         yield f"  KL(p ‖ w)           {self.kl} nats; of weights without context {self.prior_kl}"
         if self.infinite.estimate > 0:
             yield f"    infinite in a share of {self.infinite} of the contexts: a weight is 0 there"
+            yield f"    of all others       {self.finite_kl} nats"
         yield f"  KL(w ‖ p)           {self.reverse_kl} nats"
         yield f"  Jensen–Shannon      {self.jensen_shannon} nats"
         yield f"  same first choice   {self.agreement}"
@@ -193,6 +199,7 @@ def beliefs(
     return Beliefs(
         kl=_mean_or_infinite(forward, design, level),
         reverse_kl=_mean_or_infinite(backward, design, level),
+        finite_kl=_mean_of(forward, np.isfinite(forward), design, level),
         jensen_shannon=cluster_mean(middle, design, level),
         infinite=cluster_proportion(np.isinf(forward), design, level),
         prior_kl=cluster_mean(_kl(P, log_P, np.tile(log_mean, (len(P), 1))), design, level),
@@ -252,13 +259,21 @@ def _reliability(
 def _bin(
     w: FloatArray, p: FloatArray, inside: npt.NDArray[np.bool_], pairs: Design, level: float
 ) -> ReliabilityBin:
-    """Means over the pairs inside a bin; no interval where they are all of one cluster."""
     mass = pairs.weights * inside
-    share, weight = float(mass.sum() / pairs.n), float(mass @ w / mass.sum())
-    if len(np.unique(pairs.clusters[inside])) < 2:
-        nan, value = math.nan, float(mass @ p / mass.sum())
-        posterior = Estimate(value, nan, nan, nan, level, nan, int(inside.sum()), 1)
-    else:
-        count = inside.astype(np.float64)
-        posterior = replace(difference(count * p, count, pairs, level), p_value=math.nan)
-    return ReliabilityBin(share, weight, posterior)
+    weight = float(mass @ w / mass.sum())
+    return ReliabilityBin(float(mass.sum() / pairs.n), weight, _mean_of(p, inside, pairs, level))
+
+
+def _mean_of(
+    values: FloatArray, inside: npt.NDArray[np.bool_], design: Design, level: float
+) -> Estimate:
+    """Mean of the rows ``inside`` alone; no interval where they are of fewer than two clusters."""
+    n, n_clusters = int(inside.sum()), len(np.unique(design.clusters[inside]))
+    count = inside.astype(np.float64)
+    kept = np.where(inside, values, 0.0)
+    if n_clusters < 2:
+        nan, mass = math.nan, design.weights @ count
+        value = float(design.weights @ kept / mass) if n else nan
+        return Estimate(value, nan, nan, nan, level, nan, n, n_clusters)
+    found = difference(kept, count, design, level)
+    return replace(found, p_value=math.nan, n=n, n_clusters=n_clusters)

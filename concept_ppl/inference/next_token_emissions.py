@@ -53,6 +53,7 @@ def next_token_emission(
     concept: str | Sequence[str] | None = None,
     *,
     site: str = "y",
+    within: int | None = None,
     values: Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
@@ -76,6 +77,10 @@ def next_token_emission(
     site
         A next-token site of the program, or ``x`` for the next token of the context itself, as
         :func:`concept_ppl.predictive` has it: under the program of one position more.
+    within
+        Length of the text in which the token ``x`` that follows the context stands, by default
+        ``n_tokens + 1``. A program that closes its text in a way of its own (with a comma, say)
+        speaks of words only where the text goes on.
     values, device, dtype
         As in :func:`concept_ppl.posterior`.
 
@@ -89,7 +94,12 @@ def next_token_emission(
     if n_tokens < 0:
         raise InputError(f"n_tokens is {n_tokens}; a context has 0 tokens or more.")
     length = n_tokens + 1 if site == "x" else n_tokens
-    graph = _graph(model, max(length, 1), values, device, dtype)
+    if within is not None and not (site == "x" and within >= length):
+        raise InputError(
+            f"within is {within}; it is for site 'x' alone, and at least one more than the "
+            f"{n_tokens} tokens of the context."
+        )
+    graph = _graph(model, max(within or length, 1), values, device, dtype)
     scope, table = next_table(graph, site, length)
     last = _last_sites(graph, n_tokens)
     priors, tokens = _unpruned(graph, n_tokens, {*scope, *last.values()})

@@ -163,6 +163,21 @@ def test_a_value_that_cannot_occur_has_no_row():
     assert next_token_emission(leaves_home, 2, site="x").log_p.shape == (2, 2)
 
 
+def test_a_text_that_closes_with_a_comma_has_words_before_it():
+    """What follows the comma is a word only in a longer text, and it is one move further."""
+    world = load_model("switching_languages", languages=("en", "fr"), top=20, switch=0.3)
+    closing = next_token_emission(world, 3, "language", site="x").log_p.exp()
+    assert closing[:, -1].tolist() == [1.0, 1.0]
+    assert next_token_emission(world, 3, site="x").concepts == ()  # it depends on nothing
+    found = next_token_emission(world, 3, "language", site="x", within=5).log_p.exp()
+    words = compile_model(world, 5, lengths=()).emissions[0].tokens.table[0].exp()
+    move = torch.tensor([[0.7, 0.3], [0.3, 0.7]], dtype=torch.float64)
+    torch.testing.assert_close(found, move @ words, rtol=0, atol=1e-14)
+    for wrong in ({"within": 3, "site": "x"}, {"within": 9}):
+        with pytest.raises(InputError, match="within is"):
+            next_token_emission(world, 3, **wrong)
+
+
 def test_unknown_names_and_lengths_are_refused():
     graph = compile_model(two_coins, 2)
     with pytest.raises(InputError, match="no concept 'mood'; it has: topic, coin"):

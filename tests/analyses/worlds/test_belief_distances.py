@@ -120,6 +120,8 @@ def test_a_weight_at_zero_makes_the_distance_infinite_and_is_counted():
     assert math.isinf(found.kl.estimate)
     assert math.isnan(found.kl.ci_low)
     assert found.infinite.estimate == 10 / N
+    assert found.finite_kl.estimate == pytest.approx(0, abs=1e-15)
+    assert found.finite_kl.n == N - 10
     assert 0 < found.jensen_shannon.estimate < math.log(2)
     assert math.isfinite(found.reverse_kl.estimate)
     assert found.slope.n == N - 10
