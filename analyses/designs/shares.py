@@ -3,6 +3,8 @@
 import math
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 from scipy import linalg, special
 
 from concept_ppl.analyses.results.rows import Estimate
@@ -129,3 +131,33 @@ def least_share(states: DecomposedStates, Z: FloatArray, level: float) -> Estima
         baseline=fit.baseline @ worst,
     )
     return explained_share(squared_errors(along), level)
+
+
+def cluster_mean(values: FloatArray, design: Design, level: float) -> Estimate:
+    """Weighted mean of ``values`` (n,) with its cluster interval; no p-value."""
+    found = difference(values, np.ones(design.n), design, level)
+    return replace(found, p_value=math.nan)
+
+
+def cluster_proportion(hits: npt.NDArray[np.bool_], design: Design, level: float) -> Estimate:
+    """Weighted share of true rows of ``hits`` (n,) with Wilson's interval; no p-value.
+
+    The sample size in it is the one at which independent rows would vary as much as the clusters
+    do (Korn and Graubard 1998, https://www150.statcan.gc.ca/n1/pub/12-001-x/1998002/4356-eng.htm),
+    or, where all rows agree, that of the clusters by their weight; quantiles are Student's. So a
+    share of 0 or 1 has an interval, too.
+    """
+    found = cluster_mean(hits.astype(np.float64), design, level)
+    p, variance = min(max(found.estimate, 0.0), 1.0), found.std_error**2
+    mass = design.cluster_sums(np.ones(design.n))
+    size = float(mass.sum() ** 2 / (mass @ mass))
+    if 0.0 < p < 1.0 and variance > 0.0:
+        size = min(p * (1.0 - p) / variance, float(design.n))
+    df = design.n_clusters - 1.0 if found.df is None else found.df
+    square = float(special.stdtrit(df, 0.5 + level / 2.0)) ** 2
+    centre = (p + square / (2.0 * size)) / (1.0 + square / size)
+    reach = math.sqrt(square * (p * (1.0 - p) / size + square / (4.0 * size**2)))
+    reach /= 1.0 + square / size
+    return replace(
+        found, estimate=p, ci_low=max(centre - reach, 0.0), ci_high=min(centre + reach, 1.0)
+    )

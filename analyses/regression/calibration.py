@@ -127,7 +127,7 @@ def calibration(
     confidence = np.exp(log_p.max(axis=1))
     hits = (log_p.argmax(axis=1) == values).astype(np.float64)
     mass = design.weights / design.weights.sum()
-    codes = _equal_mass(confidence, mass, n_bins)
+    codes = equal_mass_bins(confidence, mass, n_bins)
     shares = np.bincount(codes, weights=mass)
     expected = np.bincount(codes, weights=mass * confidence)
     right = np.bincount(codes, weights=mass * hits)
@@ -150,7 +150,7 @@ def calibration(
     return Calibration(error, floor, error - floor, test, bins, design.n, design.n_clusters)
 
 
-def _equal_mass(scores: FloatArray, mass: FloatArray, n_bins: int) -> IntArray:
+def equal_mass_bins(scores: FloatArray, mass: FloatArray, n_bins: int) -> IntArray:
     """Codes (n,) 0 … of bins of near-equal mass; equal scores fall in the same bin."""
     order = np.argsort(scores, kind="stable")
     before = np.cumsum(mass[order]) - mass[order]

@@ -1,7 +1,10 @@
 """Representations out of language models: load one, read its states at named sites, store them."""
 
 from .anatomy import (
+    FirstTokens,
     LanguageModel,
+    first_token_emission,
+    first_token_log_predictive,
     input_embedding_rows,
     logits_from_final_norm,
     resolve_sites,
@@ -15,12 +18,15 @@ from .loading import find_language_model, load_language_model
 from .storage import States, load_states
 
 __all__ = [
+    "FirstTokens",
     "LanguageModel",
     "ReadTokens",
     "States",
     "WordStates",
     "extract",
     "find_language_model",
+    "first_token_emission",
+    "first_token_log_predictive",
     "input_embedding_rows",
     "load_language_model",
     "load_states",

@@ -1,6 +1,7 @@
 """From log-tables and contexts to exact answers: posteriors, predictions, samples."""
 
 from .enumerated_contexts import EnumeratedContexts, enumerate_contexts
+from .next_token_emissions import NextTokenEmission, next_token_emission
 from .plans import Plan, make_plan
 from .posteriors import ImpossibleContextError, Posterior, posterior
 from .queries import (
@@ -17,12 +18,14 @@ __all__ = [
     "Assignments",
     "EnumeratedContexts",
     "ImpossibleContextError",
+    "NextTokenEmission",
     "Plan",
     "Posterior",
     "enumerate_contexts",
     "make_plan",
     "most_probable",
     "mutual_information",
+    "next_token_emission",
     "pair_log_marginals",
     "posterior",
     "predictive",

@@ -64,7 +64,7 @@ def predictive(
         part = asked.take(own)
         for length in np.unique(part.lengths):
             same = np.flatnonzero(part.lengths == length)
-            scope, table = _next_table(graph, site, int(length))
+            scope, table = next_table(graph, site, int(length))
             weights = _log_weights(graph, part.take(same), scope, int(length))
             logs = table.reshape(weights.shape[1], -1)
             _require_possible(graph, weights, own[same])
@@ -72,7 +72,7 @@ def predictive(
             rows.append(own[same])
     if not pieces:
         graph, _ = next(graphs_for(model, asked, values, device, dtype))
-        _, table = _next_table(graph, site, 1)
+        _, table = next_table(graph, site, 1)
         return table.new_empty(0, table.shape[-1])
     order = torch.from_numpy(np.argsort(np.concatenate(rows)))
     stacked = torch.cat(pieces)
@@ -85,7 +85,7 @@ def _one_more(contexts: Contexts) -> Contexts:
     return Contexts(np.insert(contexts.tokens, ends, UNOBSERVED), contexts.lengths + 1)
 
 
-def _next_table(graph: FactorGraph, site: str, length: int) -> tuple[tuple[str, ...], Tensor]:
+def next_table(graph: FactorGraph, site: str, length: int) -> tuple[tuple[str, ...], Tensor]:
     """Return the parents of a next token, and its table, parents first."""
     if site == "x":
         emission = next(e for e in graph.emissions if e.start <= length - 1 < e.stop)

@@ -39,7 +39,7 @@ def unembedding_rows(
     *before, last = language_model.anatomy.unembedding_maps
     with align_module_device(last):
         weight = last.get_parameter("weight")
-        rows = weight[_known(tokens, len(weight)).to(weight.device)].float().cpu()
+        rows = weight[known_ids(tokens, len(weight)).to(weight.device)].float().cpu()
     for linear in reversed(before):
         with align_module_device(linear):
             rows = rows @ linear.get_parameter("weight").float().cpu()
@@ -62,7 +62,7 @@ def input_embedding_rows(
     InputError
         If a token is none of the vocabulary.
     """
-    ids = _known(tokens, language_model.n_embeddings).to(language_model.device)
+    ids = known_ids(tokens, language_model.n_embeddings).to(language_model.device)
     rows: NDArray[np.float32] = language_model.anatomy.token_embedding(ids).float().cpu().numpy()
     return rows
 
@@ -85,7 +85,14 @@ def token_ids_of(
     return np.array([row[1] if len(row) == 2 else -1 for row in rows], dtype=np.int64)
 
 
-def _known(tokens: Sequence[int] | NDArray[np.int64], n_rows: int) -> torch.Tensor:
+def known_ids(tokens: Sequence[int] | NDArray[np.int64], n_rows: int) -> torch.Tensor:
+    """Return token ids as a tensor, each of them among the first ``n_rows``.
+
+    Raises
+    ------
+    InputError
+        If one is not.
+    """
     ids = torch.as_tensor(np.asarray(tokens, dtype=np.int64))
     outside = ids[(ids < 0) | (ids >= n_rows)]
     if len(outside):
