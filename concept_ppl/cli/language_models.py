@@ -10,12 +10,15 @@ from concept_ppl.errors import InputError
 from .application import app
 from .options import (
     LEVEL,
+    Controls,
     Device,
     Force,
     LanguageModelName,
+    Layers,
     Level,
     Output,
     Seed,
+    named_path,
     naming,
     require_device,
     this_command,
@@ -28,9 +31,7 @@ def extract(
     language_model: LanguageModelName,
     contexts: Annotated[Path, typer.Argument(help="Parquet with a column text.")],
     output: Output,
-    layers: Annotated[
-        str, typer.Option(help="all, or sites: embedding,resid.12,final_norm,embedding.sum.")
-    ] = "all",
+    layers: Layers = None,
     positions: Annotated[
         str, typer.Option(help="last token, all tokens (a row each), their mean, or a word's last.")
     ] = "last",
@@ -86,12 +87,13 @@ def extract(
             random_weights=seed if random_weights else None,
             trust_remote_code=trust_remote_code,
         )
-    resolve_sites(loaded, layers)
+    sites = "all" if layers is None else layers
+    resolve_sites(loaded, sites)
     with stage("read states") as progress, naming(contexts):
         read(
             loaded,
             texts,
-            sites=layers,
+            sites=sites,
             positions=where,
             words=words,
             folder=output,
@@ -113,9 +115,7 @@ def analyse(
     site: Annotated[
         str | None, typer.Option(help="Site of the headline. Default: final_norm, or the last.")
     ] = None,
-    control: Annotated[
-        list[str], typer.Option(help="name=folder: states that the model must beat; repeatable.")
-    ] = [],  # noqa: B006
+    control: Controls = [],  # noqa: B006
     level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -130,7 +130,7 @@ def analyse(
         posterior,
         output,
         site=site,
-        others=dict(_named_folder(text) for text in control),
+        others=dict(named_path(text) for text in control),
         command=this_command(),
         stage=stage,
         seed=seed,
@@ -138,13 +138,6 @@ def analyse(
         force=force,
     )
     typer.echo(str(page))
-
-
-def _named_folder(text: str) -> tuple[str, Path]:
-    name, separator, folder = text.partition("=")
-    if not (name and separator and folder):
-        raise InputError(f"control '{text}' is not of the form name=folder.")
-    return name, Path(folder)
 
 
 def _read_column(path: Path, name: str) -> list[str]:

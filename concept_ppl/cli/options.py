@@ -26,6 +26,18 @@ Languages = Annotated[str, typer.Option(help="Two or more codes of wordfreq.")]
 LANGUAGES = "en,fr,de,es,it"
 Contexts = Annotated[int, typer.Option("-n", min=50, help="Number of contexts.")]
 Top = Annotated[int, typer.Option(min=1, help="Words per language in the vocabulary.")]
+Layers = Annotated[
+    str | None,
+    typer.Option(help="Sites to read: all, or a list: embedding,resid.12,final_norm."),
+]
+Controls = Annotated[
+    list[str],
+    typer.Option(
+        "--control",
+        help="name=path: states that the model must beat, a folder of extract or a matrix "
+        "(.npy, .npz, .safetensors, .parquet); repeatable.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that is already there.")]
 Parameters = Annotated[
     list[str],
@@ -59,8 +71,8 @@ def split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def named_path(text: str) -> tuple[str, str]:
-    """Split ``name=path``.
+def named_path(text: str) -> tuple[str, Path]:
+    """Split ``name=path`` of a control.
 
     Raises
     ------
@@ -69,8 +81,8 @@ def named_path(text: str) -> tuple[str, str]:
     """
     name, found, path = text.partition("=")
     if not (name and found and path):
-        raise InputError(f"'{text}' is no control; write name=path.")
-    return name, path
+        raise InputError(f"control '{text}' is not of the form name=path.")
+    return name, Path(path)
 
 
 @contextmanager

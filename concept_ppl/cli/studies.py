@@ -13,10 +13,12 @@ from .options import (
     LEVEL,
     Blocks,
     Contexts,
+    Controls,
     Device,
     Force,
     LanguageModelName,
     Languages,
+    Layers,
     Level,
     ModelName,
     Output,
@@ -46,14 +48,9 @@ def world(
     first: Annotated[
         int, typer.Option(min=1, help="First position that is read, but for --read last.")
     ] = 1,
-    layers: Annotated[
-        str, typer.Option(help="all, or sites: embedding,resid.12,final_norm; else evenly spaced.")
-    ] = "",
+    layers: Layers = None,
     blocks: Blocks = BLOCKS,
-    control: Annotated[
-        list[str],
-        typer.Option(help="name=states: a further control, .npy, .npz, .safetensors or .parquet."),
-    ] = [],  # noqa: B006
+    control: Controls = [],  # noqa: B006
     planted: Annotated[
         int, typer.Option(min=0, help="Planted states of each form that measure the power.")
     ] = 50,
@@ -73,7 +70,7 @@ def world(
         n_contexts=n,
         read=read,
         first=first,
-        sites=layers,
+        sites=layers or "",
         n_blocks=blocks,
         controls=dict(named_path(text) for text in control),
         n_planted=planted,

@@ -188,7 +188,7 @@ def folder(here):
         ("analyse bags p.parquet -o r", ["bags", "pooled"]),
         ("analyse states p.parquet -o r --site resid.9", ["states", "resid.9", "final_norm"]),
         ("analyse states p.parquet -o r --level 95", ["95", "between 0 and 1"]),
-        ("analyse states p.parquet -o r --control bags", ["'bags'", "name=folder"]),
+        ("analyse states p.parquet -o r --control bags", ["'bags'", "name=path"]),
         ("analyse states p.parquet -o r --control b=nowhere", ["nowhere", "extract"]),
         ("analyse states p.parquet -o r --control b=bags", ["bags", "final_norm"]),
         ("analyse states p.parquet -o r --control b=fewer", ["fewer", "20", "60"]),

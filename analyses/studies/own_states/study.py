@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.studies.stages.announcements import Stage
+from concept_ppl.analyses.studies.stages.control_states import control_states
 from concept_ppl.analyses.studies.stages.model_states import BAGS, HEADLINE, LAST_TOKEN, ChosenSites
 from concept_ppl.analyses.studies.stages.posterior_contrasts import varying_log_odds
 from concept_ppl.analyses.studies.stages.row_clusters import cluster_by_states
@@ -71,7 +72,7 @@ def analyse_stored(
         raise InputError(f"{states_folder} has no site '{headline}'; it has: {', '.join(sites)}.")
     controls = _controls(states, headline)
     for name, path in others.items():
-        controls[name] = _state_of(path, headline, len(table), posterior_path)
+        controls[name] = _control(path, headline, len(table), posterior_path)
     arrays = ChosenSites(states, tuple(sites))
     design = Design(cluster_by_states(arrays), seed=seed, level=level)
     _require_distinct(design, states_folder)
@@ -117,15 +118,15 @@ def _sites(states: States, folder: str | Path) -> list[str]:
     return sites
 
 
-def _state_of(
-    folder: Path, site: str, n_rows: int, posterior_path: str | Path
-) -> NDArray[np.float32]:
-    """Read a further control: another folder's states at the headline's site."""
-    states = load_states(folder)
-    _require_rows(states, folder, n_rows, posterior_path)
-    if site not in states.sites:
-        raise InputError(f"{folder} has no site '{site}'; it has: {', '.join(states.sites)}.")
-    return states[site]
+def _control(path: Path, site: str, n_rows: int, posterior_path: str | Path) -> NDArray[np.float32]:
+    """Read a further control: another folder's states at the headline's site, or a matrix."""
+    array = control_states(path, site)
+    if len(array) != n_rows:
+        raise InputError(
+            f"{path} holds {len(array):,} states, {posterior_path} {n_rows:,} rows; extract and "
+            f"posterior must have read the same contexts."
+        )
+    return array
 
 
 def _require_distinct(design: Design, folder: str | Path) -> None:

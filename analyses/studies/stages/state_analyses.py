@@ -184,12 +184,13 @@ def analyse_states(
     P = probabilities(posterior).to_numpy(np.float64)
     curve, F = bench.curve(states)
     random_curve, random_headline = bench.curve(random_states) if random_states else (None, None)
-    rivals: dict[str, Any] = {name: one for name, one in controls.items() if varies(one)}
+    rivals: dict[str, Any] = dict(controls)
     if random_headline is not None:
         rivals[RANDOM_WEIGHTS] = random_headline
     one_hot = bench.decompose(map_one_hot(posterior).astype(np.float32))
     names, Z, level = bench.names, bench.Z, design.level
     of_log_odds = bench.fit(F, Z, LOG_ODDS, rivals or None)
+    bench.counter.step()
     forms = strongest(rivals, of_log_odds.controls)
     return StateAnalyses(
         headline=headline,
@@ -219,10 +220,12 @@ def strongest(
     """Return the ``n`` controls that tell most; of a family the member that most folds chose."""
     if found is None:
         return {}
-    best = sorted(found.controls, key=lambda one: -one.share.estimate)[:n]
+    best = sorted(found.controls, key=lambda one: -one.share.estimate)
     kept: dict[str, Any] = {}
-    for one in best:
+    for one in best[:n]:
         control = rivals[one.name]
+        if not (isinstance(control, DecomposedStates) or varies(control)):
+            continue
         if isinstance(control, Mapping):
             member = one.members[0] if one.members else ""
             kept[f"{one.name} ({member})" if member else one.name] = control[member]

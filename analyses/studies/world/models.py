@@ -1,19 +1,25 @@
 """What a study of a world reads of one language model, and asks of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from concept_ppl.analyses import Diversity, ReaderFamily, diversity_condition
 from concept_ppl.analyses.studies.stages.announcements import Progress, Stage
-from concept_ppl.analyses.studies.stages.model_states import ModelStates, read_model_states
+from concept_ppl.analyses.studies.stages.model_states import (
+    HEADLINE,
+    ModelStates,
+    read_model_states,
+)
 from concept_ppl.analyses.studies.stages.state_analyses import Design, StateAnalyses
 from concept_ppl.bridge import LanguageModel, States, read_tokens, unembedding_rows
 from concept_ppl.errors import InputError
 
+from .own_posterior import NextWord, OwnPosterior, ask_own_posterior, read_next_word
 from .plan import WorldStudy
 from .texts import WorldTexts
 
@@ -38,10 +44,14 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class ReadModel:
-    """A language model's states, and what its own unembedding says."""
+    """A language model's states, its next words, and what its own unembedding says.
+
+    In place of next words there may be a sentence that says why there are none.
+    """
 
     states: ModelStates
     vocabulary: Vocabulary
+    next_word: NextWord | str
 
     @property
     def name(self) -> str:
@@ -56,25 +66,29 @@ class ReadModel:
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """The analyses of one model."""
+    """The analyses of one model; ``own`` is its own posterior, or why there is none."""
 
     states: StateAnalyses
     vocabulary: Vocabulary
+    own: OwnPosterior | str
 
-
-@dataclass
-class _Notes:
-    vocabulary: list[Vocabulary] = field(default_factory=list)
+    def tidy(self) -> pd.DataFrame:
+        """Return every number, one row each."""
+        frames = [self.states.tidy()]
+        if isinstance(self.own, OwnPosterior):
+            frames.append(self.own.tidy())
+        return pd.concat(frames, ignore_index=True).replace([np.inf, -np.inf], np.nan)
 
 
 def read_model(
     study: WorldStudy, texts: WorldTexts, source: str, name: str, stage: Stage
 ) -> ReadModel:
     """Read a language model's states of the texts, and ask its unembedding while it is loaded."""
-    notes = _Notes()
+    notes: list[tuple[Vocabulary, NextWord | str]] = []
 
-    def while_loaded(model: LanguageModel, _: States) -> None:
-        notes.vocabulary.append(vocabulary_of(model, texts))
+    def while_loaded(model: LanguageModel, read: States) -> None:
+        said = read_next_word(model, read[HEADLINE], texts)
+        notes.append((vocabulary_of(model, texts), said))
 
     states = read_model_states(
         source,
@@ -88,7 +102,7 @@ def read_model(
         stage=stage,
         while_loaded=while_loaded,
     )
-    return ReadModel(states, notes.vocabulary[0])
+    return ReadModel(states, *notes[0])
 
 
 def vocabulary_of(language_model: LanguageModel, texts: WorldTexts) -> Vocabulary:
@@ -120,4 +134,10 @@ def ask_model(
     states = model.states.analyse(
         texts.posterior, design, values=texts.values, controls=controls, progress=progress
     )
-    return ModelAnswers(states, model.vocabulary)
+    said = model.next_word
+    own = (
+        said
+        if isinstance(said, str)
+        else ask_own_posterior(said, model.states.trained[HEADLINE], texts, design)
+    )
+    return ModelAnswers(states, model.vocabulary, own)

@@ -17,6 +17,7 @@ from concept_ppl.analyses.studies.stages.state_report import (
 from concept_ppl.reports import KeyFigure, Report, Section, Tone, Verdict
 
 from .answers import WorldAnswers
+from .own_section import believed, own_section
 from .plan import WorldStudy
 from .sections import (
     claim_section,
@@ -47,7 +48,7 @@ def world_report(
     models = " and ".join(answers.models)
     several = len(answers.models) > 1
     own = [
-        results_of(one.states.tidy(), name) if several else one.states.tidy()
+        results_of(one.tidy(), name) if several else one.tidy()
         for name, one in answers.models.items()
     ]
     if comparison is not None:
@@ -81,7 +82,7 @@ def _sections(answers: WorldAnswers, comparison: StateComparison | None) -> list
             else claim_sections(one)
         )
     ]
-    return [*shared, *own, vocabulary_section(answers.models)]
+    return [*shared, *own, own_section(answers.models), vocabulary_section(answers.models)]
 
 
 def _verdict(answers: WorldAnswers, comparison: StateComparison | None) -> Verdict:
@@ -92,8 +93,9 @@ def _verdict(answers: WorldAnswers, comparison: StateComparison | None) -> Verdi
     for part in parts[1:]:
         tone = weaker(tone, part.tone)
     sentences = [part.sentence for part in parts]
+    beliefs = [believed(name, one.own) for name, one in answers.models.items()]
     forms = [_form(name, answers) for name in answers.models]
-    remarks = [told_apart(answers.power), *forms, *(part.remark for part in parts)]
+    remarks = [told_apart(answers.power), *beliefs, *forms, *(part.remark for part in parts)]
     if comparison is not None:
         remarks.append(compared(comparison))
     return Verdict(" ".join(sentences), tone, "\n\n".join(remark for remark in remarks if remark))

@@ -190,8 +190,8 @@ def form_section(answers: WorldAnswers) -> Section:
     text = (
         f"Which power of the posterior is followed: α = 0 is its logarithm, as the theorem has it, "
         f"α = 1 the posterior itself. What needs no learning has a form too, since sums over "
-        f"tokens are linear in log-likelihoods; so the form of a model says something of the model where "
-        f"it differs from that of its best control. {said}"
+        f"tokens are linear in log-likelihoods; so the form of a model says something of the "
+        f"model where it differs from that of its best control. {said}"
     )
     return Section("The form of model, controls and ceiling", text, figures)
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.studies.stages.announcements import Stage
+from concept_ppl.analyses.studies.stages.control_states import control_states
+from concept_ppl.analyses.studies.stages.model_states import HEADLINE
 from concept_ppl.analyses.studies.stages.side_by_side import (
     check_language_models,
     names_on_page,
@@ -20,7 +22,6 @@ from concept_ppl.analyses.studies.stages.side_by_side import (
 from concept_ppl.analyses.studies.stages.state_analyses import Design
 from concept_ppl.analyses.studies.stages.state_comparison import StateComparison, compare_states
 from concept_ppl.analyses.studies.stages.state_report import REPORT_FILES
-from concept_ppl.contexts.matrices import read_matrix
 from concept_ppl.model_sources import load_model
 from concept_ppl.outputs import require_writable
 from concept_ppl.reports import build_manifest, write_report
@@ -52,7 +53,9 @@ def run_world_study(
     check_level(study.level)
     require_writable(folder, force=force, known_by=REPORT_FILES)
     world = load_model(study.world, **study.parameters)
-    given: dict[str, Any] = {name: read_matrix(path) for name, path in study.controls.items()}
+    given: dict[str, Any] = {
+        name: control_states(path, HEADLINE) for name, path in study.controls.items()
+    }
     check_language_models(study.language_models, stage)
     with stage("draw texts, compute exact posteriors") as progress:
         texts = draw_texts(study, world, progress)

@@ -1,0 +1,172 @@
+"""Whose posterior does a model hold? What its own next word implies, beside the exact one.
+
+A pretrained model is Bayes, at best, in the world that it was trained on. The weights of concept
+values that its next-word distribution implies are its own posterior: how far it is from the exact
+one is a matter of belief, how affine the state is in its logarithm one of form.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import special
+
+from concept_ppl.analyses import (
+    Beliefs,
+    Estimate,
+    GoodnessOfFit,
+    ImpliedPosterior,
+    PosteriorForm,
+    Row,
+    beliefs,
+    decompose_states,
+    goodness_of_fit,
+    implied_posterior,
+    posterior_form,
+)
+from concept_ppl.analyses.designs.design import make_design
+from concept_ppl.analyses.designs.shares import cluster_mean
+from concept_ppl.analyses.results.rows import result_frame
+from concept_ppl.analyses.studies.stages.state_analyses import Design
+from concept_ppl.bridge import LanguageModel, first_token_emission, first_token_log_predictive
+from concept_ppl.errors import InputError
+from concept_ppl.inference import next_token_emission
+
+from .texts import WorldTexts
+
+FEWEST_ROWS = 200
+OWN_LOG_ODDS, OWN_POSTERIOR = "own_log_odds", "own_posterior"
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class NextWord:
+    """What a model says of the first token of the next word, and what the world says of it.
+
+    Attributes
+    ----------
+    log_predictive
+        (m, V) the model's own log-probabilities in nats, over its whole vocabulary.
+    log_emission
+        (K, V) log p(first token | value).
+    values
+        The values' names.
+    """
+
+    log_predictive: Array
+    log_emission: Array
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OwnPosterior:
+    """The posterior that a model's own predictions imply.
+
+    Attributes
+    ----------
+    predictor_gap
+        Mean KL, nats, of Bayes's distribution over the first tokens of next words to the model's,
+        renormalised on them.
+    implied, beliefs
+        The implied weights, and how far they are from the exact posterior.
+    fit, form
+        Of the headline state, on its own log-odds; None where too few contexts have them.
+    """
+
+    predictor_gap: Estimate
+    implied: ImpliedPosterior
+    beliefs: Beliefs
+    fit: GoodnessOfFit | None
+    form: PosteriorForm | None
+
+    def tidy(self) -> pd.DataFrame:
+        """Return every number, one row each."""
+        gap = Row("predictor_gap", "kl", "next_word", self.predictor_gap)
+        frames = [result_frame([gap]), self.implied.tidy(), self.beliefs.tidy()]
+        frames += [one.tidy() for one in (self.fit, self.form) if one is not None]
+        return pd.concat(frames, ignore_index=True)
+
+
+def read_next_word(
+    language_model: LanguageModel, states: NDArray[np.float32], texts: WorldTexts
+) -> NextWord | str:
+    """Read a model's next word off its last states, or say why there is none to read.
+
+    Parameters
+    ----------
+    language_model
+        The model.
+    states
+        (m, width) at ``final_norm``.
+    texts
+        The world's.
+    """
+    if texts.next_words is None:
+        return "The world has no next word with text."
+    if len(texts.concepts) != 1:
+        return "Several concepts are read, and one next word implies no posterior of each."
+    longest = int(texts.contexts.lengths.max())
+    try:
+        rows = next_token_emission(texts.model, longest, texts.concepts[0])
+        first = first_token_emission(language_model, texts.next_words, rows.log_p)
+    except InputError as error:
+        return f"{str(error)[:1].upper()}{str(error)[1:]}"
+    log_predictive = first_token_log_predictive(language_model, states, first.token_ids)
+    return NextWord(log_predictive, first.log_emission, rows.values)
+
+
+def ask_own_posterior(
+    said: NextWord, states: NDArray[np.float32], texts: WorldTexts, design: Design
+) -> OwnPosterior | str:
+    """Fit the implied weights, hold them to the exact posterior, the state to their logarithm."""
+    try:
+        implied = implied_posterior(
+            said.log_predictive,
+            said.log_emission,
+            clusters=design.clusters,
+            values=said.values,
+            level=design.level,
+        )
+    except InputError as error:
+        return f"{str(error)[:1].upper()}{str(error)[1:]}"
+    [log_p] = texts.log_p
+    held = beliefs(implied.log_weights, log_p, clusters=design.clusters, level=design.level)
+    fit, form = _form(implied, states, design)
+    return OwnPosterior(_predictor_gap(said, log_p, design), implied, held, fit, form)
+
+
+def _predictor_gap(said: NextWord, log_p: Array, design: Design) -> Estimate:
+    bayes = special.logsumexp(log_p[:, :, None] + said.log_emission, axis=1)
+    own = special.log_softmax(said.log_predictive, axis=1)
+    terms = np.where(np.isneginf(bayes), 0.0, np.exp(bayes) * (bayes - own))
+    rows = make_design(
+        len(log_p), clusters=design.clusters, n_folds=design.n_folds, seed=design.seed
+    )
+    return cluster_mean(terms.sum(axis=1), rows, design.level)
+
+
+def _form(
+    implied: ImpliedPosterior, states: NDArray[np.float32], design: Design
+) -> tuple[GoodnessOfFit | None, PosteriorForm | None]:
+    """Ask how affine the state is in its own log-posterior, where no weight is zero."""
+    inner = implied.interior
+    if inner.sum() < FEWEST_ROWS:
+        return None, None
+    odds, log_w = implied.log_odds(), implied.log_weights[inner]
+    try:
+        F = decompose_states(
+            states[inner].astype(np.float64),
+            clusters=design.clusters[inner],
+            n_folds=design.n_folds,
+            seed=design.seed,
+        )
+        options: dict[str, Any] = {"seed": design.seed, "level": design.level}
+        return (
+            goodness_of_fit(F, odds, target=OWN_LOG_ODDS, layer="final_norm", **options),
+            posterior_form(F, log_w, target=OWN_POSTERIOR, layer="final_norm", **options),
+        )
+    except InputError:  # weights that hardly vary, or powers of which are collinear to rounding
+        return None, None
