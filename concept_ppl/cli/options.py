@@ -25,7 +25,14 @@ BLOCKS = 6
 Languages = Annotated[str, typer.Option(help="Two or more codes of wordfreq.")]
 LANGUAGES = "en,fr,de,es,it"
 Contexts = Annotated[int, typer.Option("-n", min=50, help="Number of contexts.")]
-Top = Annotated[int, typer.Option(min=1, help="Words per language in the vocabulary.")]
+Top = Annotated[
+    int | None,
+    typer.Option(min=1, help="Words per language in the vocabulary; else as the world has it."),
+]
+Planted = Annotated[
+    int, typer.Option(min=0, help="Planted states of each form that measure the world's power.")
+]
+PLANTED = 50
 Layers = Annotated[
     str | None,
     typer.Option(help="Sites to read: all, or a list: embedding,resid.12,final_norm."),

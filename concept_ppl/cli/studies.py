@@ -11,6 +11,7 @@ from .options import (
     LANGUAGE_MODELS,
     LANGUAGES,
     LEVEL,
+    PLANTED,
     Blocks,
     Contexts,
     Controls,
@@ -23,6 +24,7 @@ from .options import (
     ModelName,
     Output,
     Parameters,
+    Planted,
     Seed,
     Top,
     named_path,
@@ -51,9 +53,7 @@ def world(
     layers: Layers = None,
     blocks: Blocks = BLOCKS,
     control: Controls = [],  # noqa: B006
-    planted: Annotated[
-        int, typer.Option(min=0, help="Planted states of each form that measure the power.")
-    ] = 50,
+    planted: Planted = PLANTED,
     level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -86,8 +86,9 @@ def world(
 def language(
     output: Output,
     world: Annotated[
-        str, typer.Option(help="fixed: one language a context; switching: it changes.")
-    ] = "switching",
+        str,
+        typer.Option(help="ambiguous: words that languages share; switching: any; fixed: one."),
+    ] = "ambiguous",
     language_models: Annotated[
         list[str],
         typer.Option(
@@ -97,8 +98,9 @@ def language(
     ] = ["smollm2"],  # noqa: B006
     languages: Languages = LANGUAGES,
     n: Contexts = 3000,
-    top: Top = 3000,
+    top: Top = None,
     blocks: Blocks = BLOCKS,
+    planted: Planted = PLANTED,
     level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -114,6 +116,7 @@ def language(
         n_contexts=n,
         top=top,
         n_blocks=blocks,
+        n_planted=planted,
         seed=seed,
         level=level,
         device=str(require_device(device)),
@@ -163,7 +166,7 @@ def words(
     output: Output,
     languages: Languages = LANGUAGES,
     n: Contexts = 600,
-    top: Top = 40,
+    top: Top = None,
     draws: Annotated[int, typer.Option(min=1, help="Of each of two chains.")] = 120,
     level: Level = LEVEL,
     seed: Seed = 0,
@@ -177,7 +180,7 @@ def words(
     study = WordsStudy(
         languages=split(languages),
         n_contexts=n,
-        top=top,
+        top=40 if top is None else top,
         warmup=max(draws // 2, 1),
         draws=draws,
         seed=seed,

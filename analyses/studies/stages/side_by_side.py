@@ -28,22 +28,21 @@ AGREEMENT = {"r2": "R²", "rho2": "squared canonical correlation", "rho2_mean": 
 DRAWN = ("estimate", "ci_low", "ci_high", "ci_level", "p_value")
 
 
-def check_language_models(names: Sequence[str], stage: Stage) -> None:
+def check_language_models(names: Sequence[str], stage: Stage, most: int | None = 2) -> None:
     """Refuse more models than a page compares, a model beside itself, and one that is not there.
 
     Raises
     ------
     InputError
-        If there is not one name, or two different ones.
+        If there is no name, one too many (``most`` is None for any number), or one twice.
     LanguageModelError
         If a model cannot be found.
     """
-    if not 1 <= len(names) <= 2:
+    if not names or (most is not None and len(names) > most):
         raise InputError(f"Give one language model or two, not {len(names)}.")
-    if len(set(names)) < len(names):
-        raise InputError(
-            f"{names[0]} is named twice; give one language model or two different ones."
-        )
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{twice[0]} is named twice; give different language models.")
     with stage("find the language model"):
         for name in names:
             find_language_model(name)

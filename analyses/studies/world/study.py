@@ -56,7 +56,7 @@ def run_world_study(
     given: dict[str, Any] = {
         name: control_states(path, HEADLINE) for name, path in study.controls.items()
     }
-    check_language_models(study.language_models, stage)
+    check_language_models(study.language_models, stage, most=None)
     with stage("draw texts, compute exact posteriors") as progress:
         texts = draw_texts(study, world, progress)
     design = Design(texts.clusters, seed=study.seed, level=study.level)

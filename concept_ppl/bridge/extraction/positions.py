@@ -73,8 +73,8 @@ def readings(
         For ``"word"``: one a context, which must stand in it as a word; where it stands several
         times, the last one is read.
     marks
-        For ``"marks"``: for each context the places, ascending, of characters in its text; the
-        token that holds such a character is read.
+        For ``"marks"``: for each context the places, ascending, of characters in its text, none
+        or more; the token that holds such a character is read.
     prefix, leading_space
         As `tokenize` takes them.
 
@@ -140,7 +140,7 @@ def _at_marks(
     for row, (text, own, as_given, reading) in enumerate(
         zip(texts, marks, given, found, strict=True)
     ):
-        if not own or min(own) < 0 or max(own) >= len(text):
+        if len(own) and (min(own) < 0 or max(own) >= len(text)):
             raise InputError(
                 f"Row {row} (counted from 0) has {len(text)} characters; its marks are {list(own)}."
             )

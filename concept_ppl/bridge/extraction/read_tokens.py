@@ -65,7 +65,7 @@ def read_tokens(
     starts = np.cumsum(lengths) - lengths
     own = [one.tokens[one.n_prefix :] for one in found]
     read = [
-        start + np.array(one.positions) - one.n_prefix
+        start + np.array(one.positions, np.int64) - one.n_prefix
         for start, one in zip(starts, found, strict=True)
     ]
     return ReadTokens(np.concatenate(own).astype(np.int64), lengths, np.concatenate(read))
