@@ -1,5 +1,8 @@
 """Sections of a report on states and a posterior: the same words for the same analyses."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 import pandas as pd
 
 from concept_ppl.analyses import Estimate
@@ -90,7 +93,13 @@ def weaker(one: Tone, other: Tone) -> Tone:
 def best_names(answers: StateAnalyses) -> str:
     """Name the control or controls that the folds chose as the best."""
     assert answers.controls is not None
-    return " or ".join(dict.fromkeys(answers.controls.best))
+    return shortened(answers.controls.best)
+
+
+def shortened(best: Sequence[str]) -> str:
+    """Name what most folds chose as the best, and say whether others chose otherwise."""
+    [(name, count)] = Counter(best).most_common(1)
+    return name if count == len(best) else f"{name} or others"
 
 
 def key_figures(answers: StateAnalyses) -> list[KeyFigure]:

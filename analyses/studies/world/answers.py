@@ -24,7 +24,7 @@ from concept_ppl.analyses import (
     world_power,
 )
 from concept_ppl.analyses.studies.stages.announcements import Progress
-from concept_ppl.analyses.studies.stages.model_states import is_rule
+from concept_ppl.analyses.studies.stages.model_states import CEILING, is_rule
 from concept_ppl.analyses.studies.stages.posterior_contrasts import varying_log_odds
 from concept_ppl.analyses.studies.stages.state_analyses import (
     LOG_ODDS,
@@ -38,7 +38,6 @@ from .models import ModelAnswers
 from .plan import WorldStudy
 from .texts import WorldTexts
 
-CEILING = "ceiling"
 WIDEST = 256
 """Most coordinates of the ceiling: leading components of Bayes's log-ratios."""
 MOST_WORDS = 1024
@@ -48,14 +47,15 @@ LEAST_SHARE = 1e-12
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CeilingAnswers:
     """The analyses of the headline, of Bayes's log-predictive ratios as states.
 
     What a perfect next-token predictor of this world would show: what a model misses below it is
-    the model's, what it misses of the claim is the theory's.
+    the model's, what it misses of the claim is the theory's. ``states`` (m, d) are these ratios.
     """
 
+    states: Array
     fit: GoodnessOfFit
     correlations: CanonicalCorrelations
     equivalence: Equivalence
@@ -130,6 +130,7 @@ def ask_ceiling(texts: WorldTexts, design: Design) -> CeilingAnswers | None:
         options: dict[str, Any] = {"layer": CEILING, "level": design.level}
         correlations = canonical_correlations(F, Z, names=names, target=LOG_ODDS, **options)
         return CeilingAnswers(
+            states,
             goodness_of_fit(F, Z, names=names, target=LOG_ODDS, seed=design.seed, **options),
             correlations,
             equivalence(F, Z, names=names, target=LOG_ODDS, seed=design.seed, **options),

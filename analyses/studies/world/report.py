@@ -11,6 +11,7 @@ from concept_ppl.analyses.studies.stages.state_report import (
     claim_sections,
     key_figure,
     methods_section,
+    shortened,
     verdict,
     weaker,
 )
@@ -20,12 +21,14 @@ from .answers import WorldAnswers
 from .own_section import believed, own_section
 from .plan import WorldStudy
 from .sections import (
+    below_ceiling,
     claim_section,
     every_row,
     form_section,
     power_section,
     rivals_section,
     told_apart,
+    told_briefly,
     vocabulary_section,
     world_section,
 )
@@ -98,6 +101,7 @@ def _verdict(answers: WorldAnswers, comparison: StateComparison | None) -> Verdi
     remarks = [told_apart(answers.power), *beliefs, *forms, *(part.remark for part in parts)]
     if comparison is not None:
         remarks.append(compared(comparison))
+    sentences[0] = told_briefly(answers.power) + sentences[0]
     return Verdict(" ".join(sentences), tone, "\n\n".join(remark for remark in remarks if remark))
 
 
@@ -112,6 +116,9 @@ def _form(name: str, answers: WorldAnswers) -> str:
             f"{written(ceiling.fit.backward)} and a smallest ρ² of "
             f"{written(ceiling.correlations.smallest)}."
         )
+        below = below_ceiling(answers.models[name].states)
+        if below is not None:
+            words += f" In R² of the log-odds {name} stands {written(below)} from it."
     return words
 
 
@@ -126,7 +133,7 @@ def _strip(answers: WorldAnswers) -> list[KeyFigure]:
             key_figure(
                 f"{ahead}Model − best control",
                 controls.difference,
-                " or ".join(dict.fromkeys(controls.best)),
+                shortened(controls.best),
             ),
         ]
         if len(answers.models) == 1:

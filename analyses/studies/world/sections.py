@@ -6,7 +6,9 @@ import pandas as pd
 
 from concept_ppl.analyses import ControlComparison, ControlFit, Estimate, WorldPower
 from concept_ppl.analyses.studies.stages.claim_sections import written
+from concept_ppl.analyses.studies.stages.model_states import CEILING
 from concept_ppl.analyses.studies.stages.state_analyses import StateAnalyses
+from concept_ppl.analyses.studies.stages.state_report import shortened
 from concept_ppl.contexts.posterior_tables import concept_columns, value_of
 from concept_ppl.reports import Figure, Section, Table, control_forest, number
 from concept_ppl.reports.form_figures import power_forest
@@ -17,7 +19,7 @@ from .plan import WorldStudy
 from .texts import WorldTexts
 
 N_EXAMPLES = 8
-CEILING_NAME = "ceiling: Bayes's next word"
+CEILING_NAME = "ceiling, Bayes's next word"
 SOURCES = {
     "input embeddings": "the model's own input embeddings",
     "token identities": "indicators or random vectors of its tokens",
@@ -73,16 +75,29 @@ def power_section(power: WorldPower) -> Section:
     return Section("What this world can tell", text, tables=tables)
 
 
+def told_briefly(power: WorldPower) -> str:
+    """Say in a sentence what this world can tell, to be said first."""
+    form, learned = power.can_tell_form, power.can_tell_learned
+    if form is None:
+        return ""
+    if form and learned:
+        return "This world can tell form and learning. "
+    if form or learned:
+        can, cannot = ("form", "learning") if form else ("learning", "form")
+        return f"This world can tell {can}, but not {cannot}. "
+    return "This world can tell neither form nor learning. "
+
+
 def told_apart(power: WorldPower) -> str:
     """Say whether form and learning can be shown at all."""
     form, learned = power.can_tell_form, power.can_tell_learned
     if form is None:
         return "No state was planted, so what this world can tell was not asked."
     said = (
-        "It can tell the logarithm of the posterior from the posterior itself"
+        "This world can tell the logarithm of the posterior from the posterior itself"
         if form
-        else "It cannot tell the logarithm of the posterior from the posterior itself, whatever a "
-        "state shows"
+        else "This world cannot tell the logarithm of the posterior from the posterior itself, "
+        "whatever a state shows"
     )
     best = max((v for n, v in power.told[2:]), key=lambda one: one.estimate, default=None)
     if best is None:
@@ -126,17 +141,20 @@ def _rivals_figure(
         entries.append((CEILING_NAME, ceiling.fit.backward))
     entries += [(_label(one), one.share) for one in best_of_each_kind(controls)]
     if states.rules is not None:
-        rule = max(states.rules.controls, key=lambda one: one.share.estimate)
+        rules = [one for one in states.rules.controls if one.name != CEILING]
+        rule = max(rules, key=lambda one: one.share.estimate)
         entries.append((f"rule: {_label(rule)}", rule.share))
     entries.append(("shuffled", controls.shuffled))
     levels = pd.DataFrame([{"control": label, **_numbers(value)} for label, value in entries])
     levels = pd.concat([levels[:1], levels[1:].sort_values("estimate", ascending=False)])
-    differences = pd.DataFrame(
-        [
-            {"quantity": "model − best control", **_numbers(controls.difference)},
-            {"quantity": "best control + model − control", **_numbers(controls.increment)},
-        ]
-    )
+    gaps = [
+        ("model − best control", controls.difference),
+        ("best control + model − control", controls.increment),
+    ]
+    below = below_ceiling(states)
+    if below is not None:
+        gaps.append(("model − ceiling", below))
+    differences = pd.DataFrame([{"quantity": label, **_numbers(v)} for label, v in gaps])
     return control_forest(
         levels,
         differences,
@@ -148,6 +166,13 @@ def _rivals_figure(
         f"the best hard-wired rule, and shuffled posteriors. Bars: "
         f"{100 * controls.model.ci_level:g}% intervals.",
     )
+
+
+def below_ceiling(states: StateAnalyses) -> Estimate | None:
+    """Return R² of the model minus that of the ceiling, paired."""
+    rules = states.rules.controls if states.rules is not None else ()
+    found = [one.difference for one in rules if one.name == CEILING]
+    return found[0] if found else None
 
 
 def best_of_each_kind(controls: ControlComparison) -> list[ControlFit]:
@@ -204,8 +229,8 @@ def _form_said(name: str, states: StateAnalyses, answers: WorldAnswers) -> str:
         words.append(f"a perfect predictor would show {written(answers.ceiling.form.alpha)}")
     if form.gap is not None:
         words.append(
-            f"log minus plain exceeds that of the best control ({form.best_names}) by "
-            f"{written(form.gap)}"
+            f"its log minus plain is {written(form.difference)}, less that of the best control "
+            f"({shortened(form.best)}) {written(form.gap)}"
         )
     verdict = form.verdict if power.can_tell_form is not False else "this world cannot tell"
     return "; ".join(words) + f". Verdict on the form: {verdict}."

@@ -13,7 +13,7 @@ from typing import Any
 from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.studies.stages.announcements import Stage
 from concept_ppl.analyses.studies.stages.control_states import control_states
-from concept_ppl.analyses.studies.stages.model_states import HEADLINE
+from concept_ppl.analyses.studies.stages.model_states import CEILING, HEADLINE
 from concept_ppl.analyses.studies.stages.side_by_side import (
     check_language_models,
     names_on_page,
@@ -60,10 +60,12 @@ def run_world_study(
     with stage("draw texts, compute exact posteriors") as progress:
         texts = draw_texts(study, world, progress)
     design = Design(texts.clusters, seed=study.seed, level=study.level)
-    readers = evidence_readers(texts)
+    readers: dict[str, Any] = dict(evidence_readers(texts))
     with stage("ask what the world can tell") as progress:
         power = ask_power(study, texts, readers, progress)
         ceiling = ask_ceiling(texts, design)
+    if ceiling is not None:
+        given[CEILING] = ceiling.states
     models = [
         read_model(study, texts, source, name, stage)
         for name, source in names_on_page(study.language_models).items()
