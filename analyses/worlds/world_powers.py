@@ -182,6 +182,7 @@ def world_power(
     log_p: npt.ArrayLike | Sequence[npt.ArrayLike],
     *,
     readers: Readers | None = None,
+    rules: Sequence[str] = (),
     additive: npt.ArrayLike | None = None,
     signal: float = 0.4,
     width: int = 64,
@@ -205,6 +206,9 @@ def world_power(
     readers
         Features (n, k) of simple readers of the tokens, or families of them, such as
         `token_readers` makes: the controls of the study.
+    rules
+        Names of readers that are told of without being controls: mechanisms that have to be
+        learned, hard-wired.
     additive
         (n, k) sum over a context's tokens of what each tells alone, in nats. States that are affine
         in it are planted, too, and its form stands beside that of planted states, as that of the
@@ -245,7 +249,8 @@ def world_power(
     design = make_design(n, weights=weights, clusters=clusters, n_folds=n_folds, seed=seed)
     if weights is None:
         Z, _ = check_contrasts(contrasts(concepts, 0.0), n)
-        told, rivals = _told(concepts, Z, readers or {}, design, level)
+        told, found = _told(concepts, Z, readers or {}, design, level)
+        rivals = [one for name, one in found.items() if name not in rules]
     else:
         Z = independent_contrasts(contrasts(concepts, 0.0))
         told, rivals = _told_exactly(concepts, Z, readers or {}, design), []
@@ -314,7 +319,7 @@ def most_probable(log_p: FloatArray) -> FloatArray:
 
 def _told(
     concepts: Sequence[FloatArray], Z: FloatArray, readers: Readers, design: Design, level: float
-) -> tuple[dict[str, Estimate], list[Contender]]:
+) -> tuple[dict[str, Estimate], dict[str, Contender]]:
     """Held-out R² of the log-odds given each thing, and the readers as the study's controls."""
     fit = cross_fit(decompose(Z, design), Z)
     errors = squared_errors(fit)
@@ -325,7 +330,7 @@ def _told(
     rivals = contenders(readers, fit) if readers else {}
     every = contenders(of_posterior, fit) | rivals
     told = {name: explained_share(one.errors(errors), level) for name, one in every.items()}
-    return told, list(rivals.values())
+    return told, rivals
 
 
 def _told_exactly(

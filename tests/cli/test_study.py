@@ -45,7 +45,7 @@ def test_every_control_stands_beside_the_headline(study):
     own = results[(results["analysis"] == "compare_controls") & results["control"].notna()]
     readers = ("sum", "mean", "last tokens", "decayed sum", "bank of decays", "neighbours")
     readers += ("weighted by position", "look-up")
-    kinds = ("input embeddings", "token identities", "token evidence")
+    kinds = ("input embeddings", "token identities", "word identities", "token evidence")
     assert set(own["control"]) == {
         *(f"{kind}: {reader}" for kind in kinds for reader in readers),
         *(f"pair evidence: {reader}" for reader in ("sum", "decayed sum", "bank of decays")),

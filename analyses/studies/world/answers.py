@@ -103,7 +103,8 @@ def ask_power(
     with threadpool_limits(1, user_api="blas"):
         return world_power(
             texts.log_p,
-            readers={name: one for name, one in readers.items() if not is_rule(name)},
+            readers=readers,
+            rules=[name for name in readers if is_rule(name)],
             additive=readers[f"{TOKEN_EVIDENCE}: sum"][""],
             signal=study.signal,
             n_replicates=study.n_planted,

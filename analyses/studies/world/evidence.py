@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from concept_ppl.analyses import ReaderFamily, token_readers
+from concept_ppl.analyses import ReaderFamily, random_vectors, token_readers
 from concept_ppl.analyses.studies.stages.model_states import named
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts
 from concept_ppl.inference import posterior
@@ -11,6 +11,9 @@ from concept_ppl.inference import posterior
 from .texts import WorldTexts
 
 TOKEN_EVIDENCE, PAIR_EVIDENCE = "token evidence", "pair evidence"
+WORDS = "word identities"
+MOST_WORDS = 256
+"""Indicators of words are readers where there are no more kinds of words."""
 OF_PAIRS = ("sum", "decayed sum", "bank of decays")
 MOST_NATS = 30.0
 """Evidence that rules a value out counts as this much."""
@@ -19,12 +22,16 @@ Array = NDArray[np.float64]
 
 
 def evidence_readers(texts: WorldTexts) -> dict[str, ReaderFamily]:
-    """Return readers of what each token, and each pair of neighbours, says alone."""
+    """Return readers of what each token, and each pair of neighbours, says alone; and of words."""
     of_tokens = token_readers(texts.rows, token_evidence(texts, 1))
     of_pairs = token_readers(texts.rows, token_evidence(texts, 2))
-    return named(TOKEN_EVIDENCE, of_tokens) | named(
+    found = named(TOKEN_EVIDENCE, of_tokens) | named(
         PAIR_EVIDENCE, {name: of_pairs[name] for name in OF_PAIRS}
     )
+    tokens = texts.rows.tokens
+    if len(np.unique(tokens)) <= MOST_WORDS:
+        found |= named(WORDS, token_readers(texts.rows, random_vectors(tokens, width=MOST_WORDS)))
+    return found
 
 
 def token_evidence(texts: WorldTexts, width: int) -> Array:

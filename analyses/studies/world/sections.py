@@ -6,7 +6,7 @@ import pandas as pd
 
 from concept_ppl.analyses import ControlComparison, ControlFit, Estimate, WorldPower
 from concept_ppl.analyses.studies.stages.claim_sections import written
-from concept_ppl.analyses.studies.stages.model_states import CEILING
+from concept_ppl.analyses.studies.stages.model_states import CEILING, is_rule
 from concept_ppl.analyses.studies.stages.state_analyses import StateAnalyses
 from concept_ppl.analyses.studies.stages.state_report import shortened
 from concept_ppl.contexts.posterior_tables import concept_columns, value_of
@@ -23,6 +23,7 @@ CEILING_NAME = "ceiling, Bayes's next word"
 SOURCES = {
     "input embeddings": "the model's own input embeddings",
     "token identities": "indicators or random vectors of its tokens",
+    "word identities": "indicators of the world's words, where there are few",
     "token evidence": "what each token says in the world itself, exactly",
     "pair evidence": "what each pair of neighbours says in the world itself, exactly",
 }
@@ -99,7 +100,8 @@ def told_apart(power: WorldPower) -> str:
         else "This world cannot tell the logarithm of the posterior from the posterior itself, "
         "whatever a state shows"
     )
-    best = max((v for n, v in power.told[2:]), key=lambda one: one.estimate, default=None)
+    simple = [value for name, value in power.told[2:] if not is_rule(name)]
+    best = max(simple, key=lambda one: one.estimate, default=None)
     if best is None:
         return f"{said}."
     more = (
