@@ -83,7 +83,7 @@ def _misfit(q: Tensor, P: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     counts = (m > 0).sum(1)
     variance, df = torch.empty_like(w), torch.empty_like(w)
     for c in range(n_concepts):
-        influence = residual * (quotient(mix(inverse[:, c], P), m) - w[:, [c]])
+        influence = residual * (quotient(mix(inverse[:, c], P), m) - w[:, c : c + 1])
         squares = influence * influence
         variance[:, c] = squares.sum(1)
         df[:, c] = _degrees_of_freedom(squares, counts)
