@@ -67,8 +67,9 @@ class ImpliedPosterior(Result):
     log_weights
         (n, C) log w, −∞ where a weight is zero.
     std_errors, df
-        (n, C) of the weights (not their logarithms), NaN where a weight is zero; and the degrees of
-        freedom of their Student's quantiles.
+        (n, C) of the weights (not their logarithms), NaN where a weight is zero and, of misfit,
+        where there are as many weights as tokens; and the degrees of freedom of their Student's
+        quantiles.
     kl_of_each, mass_of_each
         (n,) KL and mass of each context.
     layer
@@ -97,8 +98,9 @@ class ImpliedPosterior(Result):
 
     @property
     def median_std_error(self) -> float:
-        """Median standard error of the weights that are not zero."""
-        return float(np.nanmedian(self.std_errors))
+        """Median standard error of the weights that have one; NaN where none has."""
+        known = self.std_errors[np.isfinite(self.std_errors)]
+        return float(np.median(known)) if known.size else math.nan
 
     def log_odds(self) -> FloatArray:
         """Contrasts log w_c − log w_0 of the interior contexts, (n_interior, C − 1)."""
@@ -108,7 +110,7 @@ class ImpliedPosterior(Result):
     def intervals(self, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
         """Intervals of every weight, (n, C) each, symmetric on the scale of its log-odds.
 
-        NaN where a weight is zero: there the errors of a regular estimate do not exist.
+        NaN where there is no standard error.
         """
         check_level(level)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -194,7 +196,8 @@ def implied_posterior(
       token's own, independent with mean one and of any sizes. Errors of a regression over tokens.
     - ``sampling``, with ``n_draws``: the predictive was counted from so many drawn tokens.
 
-    Both are of regular estimates; where a weight is zero there is none.
+    Both are of regular estimates: where a weight is zero there is none, and as many weights as
+    tokens leave no misfit to be seen.
 
     Parameters
     ----------

@@ -25,6 +25,8 @@ FEWEST_CLUSTERS = 3
 MOST_STEPS = 100
 MOST_HALVINGS = 30
 STEP_TOLERANCE = 1e-10
+ROUNDING = 1e-9
+"""A slope that is 1 to rounding is 1, however small its error."""
 RANK_TOLERANCE = 1e-10
 
 
@@ -64,7 +66,8 @@ def recalibration(
     row = np.linalg.solve(bread, np.eye(len(theta))[-1])
     influence = np.bincount(own.clusters, weights=scores @ row, minlength=count).astype(np.float64)
     error, df, slope = standard_error(influence), degrees_of_freedom(influence), float(theta[-1])
-    p_value = 2.0 * float(special.stdtr(df, -abs(studentised(slope - 1.0, error))))
+    off = slope - 1.0 if abs(slope - 1.0) > ROUNDING else 0.0
+    p_value = 2.0 * float(special.stdtr(df, -abs(studentised(off, error))))
     return on_scale(slope, error, df, own, level, scale=float, slope=1.0, p_value=p_value)
 
 

@@ -28,7 +28,10 @@ from .mixture_likelihoods import chunks, curvature, mix, quotient
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightErrors:
-    """Standard errors of weights, NaN where a weight is zero or cannot be told from the others.
+    """Standard errors of weights, NaN where there are none.
+
+    That is where a weight is zero or cannot be told from the others, and, of misfit, in contexts
+    with as many weights as tokens.
 
     Attributes
     ----------
@@ -87,7 +90,9 @@ def _misfit(q: Tensor, P: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         squares = influence * influence
         variance[:, c] = squares.sum(1)
         df[:, c] = _degrees_of_freedom(squares, counts)
-    known = w > 0
+    # As many weights as tokens fit everything, and nothing is left to tell misfit from.
+    is_left = counts > (w > 0).sum(1)
+    known = (w > 0) & is_left[:, None]
     return torch.where(known, variance.sqrt(), torch.nan), torch.where(known, df, torch.nan)
 
 

@@ -31,6 +31,7 @@ def test_the_exact_posterior_is_its_own_best_belief():
     assert found.agreement.estimate == 1
     assert 0.98 < found.agreement.ci_low < 1
     assert found.slope.estimate == pytest.approx(1)
+    assert found.slope.p_value == 1
     assert found.calibration_error == pytest.approx(0, abs=1e-15)
     mean = np.average(POSTERIOR, axis=0, weights=WEIGHTS)
     expected = np.average((POSTERIOR * np.log(POSTERIOR / mean)).sum(axis=1), weights=WEIGHTS)

@@ -205,6 +205,16 @@ def test_errors_of_misfit_are_those_of_moving_each_token_by_its_residual():
     np.testing.assert_allclose(found.std_errors[0], np.sqrt(variance), rtol=1e-3)
 
 
+def test_as_many_weights_as_tokens_leave_no_misfit_to_be_seen():
+    rng = np.random.default_rng(13)
+    P = np.eye(3) * 0.7 + 0.1
+    q = rng.dirichlet([5.0] * 3, 10) @ P
+    found = implied_posterior(logs(q), logs(P))
+    assert np.isnan(found.std_errors).all()
+    assert math.isnan(found.median_std_error)
+    assert np.isfinite(implied_posterior(logs(q), logs(P), n_draws=9).std_errors).all()
+
+
 def covered(found, weights):
     low, high = found.intervals(0.95)
     inside = (low <= weights) & (weights <= high)
