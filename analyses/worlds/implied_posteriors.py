@@ -27,6 +27,7 @@ from concept_ppl.analyses.designs.shares import cluster_mean, cluster_proportion
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
+from concept_ppl.errors import InputError
 
 from .exact_fit import FEWEST_FOLDS, exact
 
@@ -183,6 +184,7 @@ def implied_posterior(
     *,
     values: Sequence[str] | None = None,
     n_draws: float | npt.ArrayLike | None = None,
+    smoothing: float = 0.0,
     tolerance: float = TOLERANCE,
     device: str = "cpu",
     layer: str = "",
@@ -214,6 +216,11 @@ def implied_posterior(
         Names of the C values; ``0, 1, …`` by default.
     n_draws
         Number of draws behind each predictive, one for all or (n,).
+    smoothing
+        Share of further tokens that each predictive is given, of which each names one value, and
+        all values as often: maximises Σ_y q log m + smoothing · mean_c log w_c. Above 0 every
+        weight is, and every context has log-odds, at the price that weights are drawn to each other
+        and that those of Bayes are no longer the posterior; vary it, to see what rests on it.
     tolerance
         Largest duality gap of a context, in nats.
     device
@@ -242,17 +249,19 @@ def implied_posterior(
     from .weight_errors import misfit_errors, sampling_errors
 
     check_level(level)
+    if not 0.0 <= smoothing < math.inf:
+        raise InputError(f"smoothing is {smoothing}; it is a share of tokens, 0 or more.")
     q, mass, P = predictives_and_rows(log_predictive, log_emission, device)
     n, names = len(q), value_names(values, P.shape[-2])
     design = make_design(n, weights=weights, clusters=clusters, n_folds=FEWEST_FOLDS)
     condition = condition_number(P, names)
-    found = mixture_weights(q, P, tolerance=tolerance)
+    found = mixture_weights(q, P, tolerance=tolerance, smoothing=smoothing)
     _warn_of_gaps(found.gaps, tolerance)
     if n_draws is None:
-        errors = misfit_errors(q, P, found.weights)
+        errors = misfit_errors(q, P, found.weights, smoothing)
     else:
-        draws = draws_of_each(n_draws, n)
-        errors = sampling_errors(q, P, found.weights, torch.as_tensor(draws, device=device))
+        draws = torch.as_tensor(draws_of_each(n_draws, n), device=device)
+        errors = sampling_errors(q, P, found.weights, draws, smoothing)
     one = _kl_of_one_mixture(q, P, design, tolerance) if P.ndim == 2 else None
     w, kl, of_mass = (as_numpy(part) for part in (found.weights, found.kl, mass))
     with np.errstate(divide="ignore"):

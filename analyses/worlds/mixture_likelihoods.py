@@ -55,8 +55,10 @@ class MixtureWeights:
     kl: Tensor
 
 
-def mixture_weights(q: Tensor, P: Tensor, *, tolerance: float) -> MixtureWeights:
-    """Fit the weights of each row of q.
+def mixture_weights(
+    q: Tensor, P: Tensor, *, tolerance: float, smoothing: float = 0.0
+) -> MixtureWeights:
+    """Fit the weights of each row of q, by Σ_y q log m + smoothing · mean_c log w_c.
 
     Parameters
     ----------
@@ -66,9 +68,29 @@ def mixture_weights(q: Tensor, P: Tensor, *, tolerance: float) -> MixtureWeights
         (C, V) probabilities p(y | c), or (n, C, V) where they depend on the context.
     tolerance
         Of the duality gap, in nats.
+    smoothing
+        Share of further tokens, of which each names one value, and all values as often: above 0, no
+        weight is zero.
     """
+    if smoothing:
+        return _smoothed(q, P, tolerance, smoothing)
     parts = [_fit(q[rows], P[rows] if P.ndim == 3 else P, tolerance) for rows in chunks(q, P)]
     return MixtureWeights(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _smoothed(q: Tensor, P: Tensor, tolerance: float, smoothing: float) -> MixtureWeights:
+    """Put the further tokens behind the others; KL is of the others alone."""
+    n_values = P.shape[-2]
+    names = torch.eye(n_values, dtype=P.dtype, device=P.device).expand(*P.shape[:-1], n_values)
+    further = q.new_full((len(q), n_values), smoothing / n_values)
+    whole = torch.cat([q, further], 1) / (1.0 + smoothing)
+    found = mixture_weights(whole, torch.cat([P, names], -1), tolerance=tolerance)
+    kl = [
+        _log_likelihood(q[rows], q[rows])
+        - _log_likelihood(q[rows], mix(found.weights[rows], P[rows] if P.ndim == 3 else P))
+        for rows in chunks(q, P)
+    ]
+    return MixtureWeights(found.weights, found.gaps, torch.cat(kl).clamp_min(0.0))
 
 
 def chunks(q: Tensor, P: Tensor) -> list[slice]:
