@@ -300,12 +300,11 @@ def _kl_of_one_mixture(q: "Tensor", P: "Tensor", design: Design, tolerance: floa
     import torch
 
     from .mixture_inputs import as_numpy
-    from .mixture_likelihoods import mix, mixture_weights
+    from .mixture_likelihoods import kl_to_mixture, mixture_weights
 
     share = torch.as_tensor(design.weights / design.n, device=q.device)
-    pooled = (share @ q)[None]
-    m = mix(mixture_weights(pooled, P, tolerance=tolerance).weights, P)
-    return as_numpy((torch.xlogy(q, q) - torch.xlogy(q, m)).sum(1).clamp_min(0.0))
+    together = mixture_weights((share @ q)[None], P, tolerance=tolerance)
+    return as_numpy(kl_to_mixture(q, P, together.weights))
 
 
 def _warn_of_gaps(gaps: "Tensor", tolerance: float) -> None:

@@ -85,12 +85,17 @@ def _smoothed(q: Tensor, P: Tensor, tolerance: float, smoothing: float) -> Mixtu
     further = q.new_full((len(q), n_values), smoothing / n_values)
     whole = torch.cat([q, further], 1) / (1.0 + smoothing)
     found = mixture_weights(whole, torch.cat([P, names], -1), tolerance=tolerance)
-    kl = [
-        _log_likelihood(q[rows], q[rows])
-        - _log_likelihood(q[rows], mix(found.weights[rows], P[rows] if P.ndim == 3 else P))
-        for rows in chunks(q, P)
-    ]
-    return MixtureWeights(found.weights, found.gaps, torch.cat(kl).clamp_min(0.0))
+    return MixtureWeights(found.weights, found.gaps, kl_to_mixture(q, P, found.weights))
+
+
+def kl_to_mixture(q: Tensor, P: Tensor, weights: Tensor) -> Tensor:
+    """Return KL(q ‖ Σ_c w_c p(· | c)) of each row, (n,) nats; weights (n, C), or (1, C) for all."""
+    kl = []
+    for rows in chunks(q, P):
+        own = weights[rows] if len(weights) == len(q) else weights
+        m = mix(own, P[rows] if P.ndim == 3 else P)
+        kl.append(_log_likelihood(q[rows], q[rows]) - _log_likelihood(q[rows], m))
+    return torch.cat(kl).clamp_min(0.0)
 
 
 def chunks(q: Tensor, P: Tensor) -> list[slice]:
