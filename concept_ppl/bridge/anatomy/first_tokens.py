@@ -87,7 +87,9 @@ def first_token_emission(
             "log p(word | value) of all words."
         )
     emitted = np.flatnonzero(~np.isneginf(table).all(axis=0))
-    firsts = _first_tokens(language_model.tokenizer, [words[i] for i in emitted.tolist()], leading_space)
+    firsts = _first_tokens(
+        language_model.tokenizer, [words[int(i)] for i in emitted], leading_space
+    )
     token_ids, place = np.unique(firsts, return_inverse=True)
     order = np.argsort(place, kind="stable")
     starts = np.searchsorted(place[order], np.arange(len(token_ids)))
