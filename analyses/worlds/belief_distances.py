@@ -78,7 +78,8 @@ class Beliefs(Result):
         The reliability curve, smallest weights first.
     slope
         b in log-odds of the truth = a_c + b · log-odds of w: 1 is calibrated, below 1 the weights
-        are surer than they should be. p-value of b = 1. None where the log-odds do not vary.
+        are surer than they should be. p-value of b = 1. None where the log-odds do not vary, or no
+        finite slope fits best.
     agreement
         Share of contexts in which both have the same most probable value.
     layer

@@ -27,6 +27,7 @@ from concept_ppl.analyses.designs.shares import cluster_mean, cluster_proportion
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
+from concept_ppl.errors import InputError
 
 from .exact_fit import FEWEST_FOLDS, exact
 
@@ -67,8 +68,9 @@ class ImpliedPosterior(Result):
     log_weights
         (n, C) log w, −∞ where a weight is zero.
     std_errors, df
-        (n, C) of the weights (not their logarithms), NaN where a weight is zero; and the degrees of
-        freedom of their Student's quantiles.
+        (n, C) of the weights (not their logarithms), NaN where a weight is zero and, of misfit,
+        where there are as many weights as tokens; and the degrees of freedom of their Student's
+        quantiles.
     kl_of_each, mass_of_each
         (n,) KL and mass of each context.
     layer
@@ -97,8 +99,9 @@ class ImpliedPosterior(Result):
 
     @property
     def median_std_error(self) -> float:
-        """Median standard error of the weights that are not zero."""
-        return float(np.nanmedian(self.std_errors))
+        """Median standard error of the weights that have one; NaN where none has."""
+        known = self.std_errors[np.isfinite(self.std_errors)]
+        return float(np.median(known)) if known.size else math.nan
 
     def log_odds(self) -> FloatArray:
         """Contrasts log w_c − log w_0 of the interior contexts, (n_interior, C − 1)."""
@@ -108,7 +111,7 @@ class ImpliedPosterior(Result):
     def intervals(self, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
         """Intervals of every weight, (n, C) each, symmetric on the scale of its log-odds.
 
-        NaN where a weight is zero: there the errors of a regular estimate do not exist.
+        NaN where there is no standard error.
         """
         check_level(level)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -181,6 +184,7 @@ def implied_posterior(
     *,
     values: Sequence[str] | None = None,
     n_draws: float | npt.ArrayLike | None = None,
+    smoothing: float = 0.0,
     tolerance: float = TOLERANCE,
     device: str = "cpu",
     layer: str = "",
@@ -194,7 +198,8 @@ def implied_posterior(
       token's own, independent with mean one and of any sizes. Errors of a regression over tokens.
     - ``sampling``, with ``n_draws``: the predictive was counted from so many drawn tokens.
 
-    Both are of regular estimates; where a weight is zero there is none.
+    Both are of regular estimates: where a weight is zero there is none, and as many weights as
+    tokens leave no misfit to be seen.
 
     Parameters
     ----------
@@ -211,6 +216,11 @@ def implied_posterior(
         Names of the C values; ``0, 1, …`` by default.
     n_draws
         Number of draws behind each predictive, one for all or (n,).
+    smoothing
+        Share of further tokens that each predictive is given, of which each names one value, and
+        all values as often: maximises Σ_y q log m + smoothing · mean_c log w_c. Above 0 every
+        weight is, and every context has log-odds, at the price that weights are drawn to each other
+        and that those of Bayes are no longer the posterior; vary it, to see what rests on it.
     tolerance
         Largest duality gap of a context, in nats.
     device
@@ -239,17 +249,19 @@ def implied_posterior(
     from .weight_errors import misfit_errors, sampling_errors
 
     check_level(level)
+    if not 0.0 <= smoothing < math.inf:
+        raise InputError(f"smoothing is {smoothing}; it is a share of tokens, 0 or more.")
     q, mass, P = predictives_and_rows(log_predictive, log_emission, device)
     n, names = len(q), value_names(values, P.shape[-2])
     design = make_design(n, weights=weights, clusters=clusters, n_folds=FEWEST_FOLDS)
     condition = condition_number(P, names)
-    found = mixture_weights(q, P, tolerance=tolerance)
+    found = mixture_weights(q, P, tolerance=tolerance, smoothing=smoothing)
     _warn_of_gaps(found.gaps, tolerance)
     if n_draws is None:
-        errors = misfit_errors(q, P, found.weights)
+        errors = misfit_errors(q, P, found.weights, smoothing)
     else:
-        draws = draws_of_each(n_draws, n)
-        errors = sampling_errors(q, P, found.weights, torch.as_tensor(draws, device=device))
+        draws = torch.as_tensor(draws_of_each(n_draws, n), device=device)
+        errors = sampling_errors(q, P, found.weights, draws, smoothing)
     one = _kl_of_one_mixture(q, P, design, tolerance) if P.ndim == 2 else None
     w, kl, of_mass = (as_numpy(part) for part in (found.weights, found.kl, mass))
     with np.errstate(divide="ignore"):
@@ -288,12 +300,11 @@ def _kl_of_one_mixture(q: "Tensor", P: "Tensor", design: Design, tolerance: floa
     import torch
 
     from .mixture_inputs import as_numpy
-    from .mixture_likelihoods import mix, mixture_weights
+    from .mixture_likelihoods import kl_to_mixture, mixture_weights
 
     share = torch.as_tensor(design.weights / design.n, device=q.device)
-    pooled = (share @ q)[None]
-    m = mix(mixture_weights(pooled, P, tolerance=tolerance).weights, P)
-    return as_numpy((torch.xlogy(q, q) - torch.xlogy(q, m)).sum(1).clamp_min(0.0))
+    together = mixture_weights((share @ q)[None], P, tolerance=tolerance)
+    return as_numpy(kl_to_mixture(q, P, together.weights))
 
 
 def _warn_of_gaps(gaps: "Tensor", tolerance: float) -> None:

@@ -12,6 +12,7 @@ from concept_ppl.analyses.designs.arrays import NORMALISED_TOLERANCE, FloatArray
 from concept_ppl.errors import InputError
 
 from .emission_rows import condition_of_rows
+from .mixture_likelihoods import chunks
 
 NEGLIGIBLE = 1e-18
 """Probabilities of a predictive that count as zero: float64 sums do not hold them, and yet they
@@ -84,23 +85,33 @@ def _distributions(log_P: Tensor) -> Tensor:
 
 def _on_support(log_q: Tensor, P: Tensor) -> tuple[Tensor, Tensor]:
     """Return the predictives on the tokens that some value emits, (n, V), and their mass, (n,)."""
-    whole = log_q.exp().sum(1)
-    inside = torch.where((P > 0).any(-2), log_q, -torch.inf)
-    mass = inside.exp().sum(1)
-    bad = (~(whole <= 1.0 + NORMALISED_TOLERANCE)).nonzero()
-    if len(bad):
-        raise InputError(
-            f"Row {int(bad[0])} of log_predictive sums to {float(whole[bad[0]]):.6g}; give "
-            "log-probabilities of distinct tokens in nats, which sum to at most 1."
-        )
+    is_emitted = (P > 0).any(-2)
+    q, mass = torch.empty_like(log_q), log_q.new_empty(len(log_q))
+    for rows in chunks(log_q, P):
+        whole = log_q[rows].exp().sum(1)
+        _require_probabilities(whole, rows.start)
+        here = is_emitted[rows] if P.ndim == 3 else is_emitted
+        inside = torch.where(here, log_q[rows], -torch.inf)
+        total = torch.logsumexp(inside, 1, keepdim=True)
+        part = (inside - total).exp()
+        q[rows] = torch.where(part < NEGLIGIBLE, 0.0, part)
+        mass[rows] = total.exp().squeeze(1)
     empty = (mass == 0).nonzero()
     if len(empty):
         raise InputError(
             f"Row {int(empty[0])} of log_predictive has no mass on the tokens that log_emission "
             "gives probability; give the same tokens in both."
         )
-    q = (inside - torch.logsumexp(inside, 1, keepdim=True)).exp()
-    return torch.where(q < NEGLIGIBLE, 0.0, q), mass
+    return q, mass
+
+
+def _require_probabilities(sums: Tensor, start: int) -> None:
+    bad = (~(sums <= 1.0 + NORMALISED_TOLERANCE)).nonzero()
+    if len(bad):
+        raise InputError(
+            f"Row {start + int(bad[0])} of log_predictive sums to {float(sums[bad[0]]):.6g}; give "
+            "log-probabilities of distinct tokens in nats, which sum to at most 1."
+        )
 
 
 def condition_number(P: Tensor, names: Sequence[str]) -> float:

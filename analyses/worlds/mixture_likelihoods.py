@@ -9,7 +9,6 @@ Newton then converges quadratically where EM takes thousands of steps. All conte
 together, and leave it when they are done.
 """
 
-import itertools
 from dataclasses import dataclass
 
 import torch
@@ -55,8 +54,10 @@ class MixtureWeights:
     kl: Tensor
 
 
-def mixture_weights(q: Tensor, P: Tensor, *, tolerance: float) -> MixtureWeights:
-    """Fit the weights of each row of q.
+def mixture_weights(
+    q: Tensor, P: Tensor, *, tolerance: float, smoothing: float = 0.0
+) -> MixtureWeights:
+    """Fit the weights of each row of q, by Σ_y q log m + smoothing · mean_c log w_c.
 
     Parameters
     ----------
@@ -66,9 +67,34 @@ def mixture_weights(q: Tensor, P: Tensor, *, tolerance: float) -> MixtureWeights
         (C, V) probabilities p(y | c), or (n, C, V) where they depend on the context.
     tolerance
         Of the duality gap, in nats.
+    smoothing
+        Share of further tokens, of which each names one value, and all values as often: above 0, no
+        weight is zero.
     """
+    if smoothing:
+        return _smoothed(q, P, tolerance, smoothing)
     parts = [_fit(q[rows], P[rows] if P.ndim == 3 else P, tolerance) for rows in chunks(q, P)]
     return MixtureWeights(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _smoothed(q: Tensor, P: Tensor, tolerance: float, smoothing: float) -> MixtureWeights:
+    """Put the further tokens behind the others; KL is of the others alone."""
+    n_values = P.shape[-2]
+    names = torch.eye(n_values, dtype=P.dtype, device=P.device).expand(*P.shape[:-1], n_values)
+    further = q.new_full((len(q), n_values), smoothing / n_values)
+    whole = torch.cat([q, further], 1) / (1.0 + smoothing)
+    found = mixture_weights(whole, torch.cat([P, names], -1), tolerance=tolerance)
+    return MixtureWeights(found.weights, found.gaps, kl_to_mixture(q, P, found.weights))
+
+
+def kl_to_mixture(q: Tensor, P: Tensor, weights: Tensor) -> Tensor:
+    """Return KL(q ‖ Σ_c w_c p(· | c)) of each row, (n,) nats; weights (n, C), or (1, C) for all."""
+    kl = []
+    for rows in chunks(q, P):
+        own = weights[rows] if len(weights) == len(q) else weights
+        m = mix(own, P[rows] if P.ndim == 3 else P)
+        kl.append(_log_likelihood(q[rows], q[rows]) - _log_likelihood(q[rows], m))
+    return torch.cat(kl).clamp_min(0.0)
 
 
 def chunks(q: Tensor, P: Tensor) -> list[slice]:
@@ -118,8 +144,8 @@ def _fit(q: Tensor, P: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor
     for _ in range(FIRST_EM_STEPS):
         weights = _em_step(q, P, weights)
     rows = torch.arange(n, device=q.device)
-    left = torch.full_like(rows, POLISH)
-    for step in itertools.count():
+    left, step = torch.full_like(rows, POLISH), 0
+    while True:
         m = mix(weights, P)
         ratio = quotient(q, m)
         slopes = pull(ratio, P)
@@ -142,7 +168,7 @@ def _fit(q: Tensor, P: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor
         if bool(is_rough.any()):
             own = P[is_rough] if P.ndim == 3 else P
             weights[is_rough] = _em_step(q[is_rough], own, weights[is_rough])
-    raise AssertionError
+        step += 1
 
 
 def _em_step(q: Tensor, P: Tensor, weights: Tensor) -> Tensor:

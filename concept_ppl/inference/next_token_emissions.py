@@ -21,7 +21,8 @@ from concept_ppl.programs.factors import Factor, FactorGraph
 from concept_ppl.programs.graph_assembly import Model
 from concept_ppl.programs.tracing import compile_model
 
-from .contraction import Leaf, align, contract
+from .contraction import Leaf, align, combine, contract
+from .posteriors import Posterior
 from .queries import next_table
 
 Scope = tuple[str, ...]
@@ -45,6 +46,28 @@ class NextTokenEmission:
     concepts: tuple[str, ...]
     values: tuple[str, ...]
     log_p: Tensor
+
+    def log_posterior(self, answer: Posterior) -> Tensor:
+        """Return log p(value | x) of the rows' values, shape (n_contexts, C).
+
+        Parameters
+        ----------
+        answer
+            The posterior of the contexts; with its joint where the rows are of several concepts.
+
+        Raises
+        ------
+        InputError
+            If there is no joint, and one is needed.
+        """
+        if len(self.concepts) == 1:
+            return answer.log_marginals[self.concepts[0]]
+        if answer.log_joint is None:
+            raise InputError("the joint was not computed; ask for it with joint=True.")
+        names = tuple(concept.name for concept in answer.concepts)
+        sizes = [concept.size for concept in answer.concepts]
+        joint = Leaf(names, answer.log_joint.reshape(len(answer), *sizes), batched=True)
+        return combine([joint], self.concepts).table.reshape(len(answer), -1)
 
 
 def next_token_emission(

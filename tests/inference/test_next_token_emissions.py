@@ -87,6 +87,7 @@ def test_the_predictive_is_the_mixture_of_the_rows_with_the_posterior(moves):
         refused += n_refused
         for exact, rows, bayes in answers:
             assert_log_close(mixed(exact, rows), bayes)
+            assert_log_close(rows.log_posterior(exact), joint_of(exact, rows.concepts))
             answered += len(rows.concepts) < 3
     assert min(answered, refused) > 24
 
@@ -122,6 +123,13 @@ def test_several_parents_are_one_joint_concept_with_named_values():
     assert found.values[:2] == ("c_0=0, c_1=0, c_2=0", "c_0=0, c_1=0, c_2=1")
     assert found.log_p.shape == (12, 12)
     torch.testing.assert_close(found.log_p.exp().diag(), torch.full((12,), 0.5 + 0.5 / 12).double())
+
+
+def test_the_posterior_of_several_concepts_needs_the_joint():
+    model = load_model("concept_dag")
+    rows = next_token_emission(model, 2)
+    with pytest.raises(InputError, match="ask for it with joint=True"):
+        rows.log_posterior(posterior(model, [[0, 1]]))
 
 
 def test_one_of_several_parents_is_refused_and_the_way_is_named():

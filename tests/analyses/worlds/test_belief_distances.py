@@ -7,6 +7,8 @@ import pytest
 from scipy import optimize, special, stats
 
 from concept_ppl.analyses import beliefs
+from concept_ppl.analyses.designs.design import make_design
+from concept_ppl.analyses.worlds.recalibration import recalibration
 from concept_ppl.errors import InputError
 
 N = 400
@@ -20,7 +22,7 @@ def logs(p):
         return np.log(p)
 
 
-def tempered(p, power, shift=(0.0, 0.0, 0.0)):
+def tempered(p, power, shift=0.0):
     return special.softmax(power * np.log(p) + np.asarray(shift), axis=1)
 
 
@@ -31,6 +33,7 @@ def test_the_exact_posterior_is_its_own_best_belief():
     assert found.agreement.estimate == 1
     assert 0.98 < found.agreement.ci_low < 1
     assert found.slope.estimate == pytest.approx(1)
+    assert found.slope.p_value == 1
     assert found.calibration_error == pytest.approx(0, abs=1e-15)
     mean = np.average(POSTERIOR, axis=0, weights=WEIGHTS)
     expected = np.average((POSTERIOR * np.log(POSTERIOR / mean)).sum(axis=1), weights=WEIGHTS)
@@ -74,16 +77,16 @@ def test_the_slope_is_a_logistic_regression_of_drawn_truths_in_the_limit():
 def test_the_interval_of_the_slope_covers_where_contexts_are_drawn_in_clusters():
     """Each cluster shares its misbelief, so that rows taken alone would be far too sure."""
     rng = np.random.default_rng(2)
-    hits = alone = 0
-    slope = beliefs(*_clustered(rng, 40_000)[:2]).slope.estimate
-    for _ in range(300):
-        log_w, log_p, clusters = _clustered(rng, 60)
-        found = beliefs(log_w, log_p, clusters=clusters).slope
-        hits += found.ci_low <= slope <= found.ci_high
-        wrong = beliefs(log_w, log_p).slope
-        alone += wrong.ci_low <= slope <= wrong.ci_high
-    assert 0.91 <= hits / 300 <= 0.985
-    assert alone / 300 < 0.85
+    log_w, p, _ = _clustered(rng, 40_000)
+    slope = recalibration(log_w, p, make_design(len(p)), 0.95).estimate
+    hits = {60: 0, 300: 0}
+    for _ in range(500):
+        log_w, p, clusters = _clustered(rng, 60)
+        for design in (make_design(300, clusters=clusters), make_design(300)):
+            found = recalibration(log_w, p, design, 0.95)
+            hits[design.n_clusters] += found.ci_low <= slope <= found.ci_high
+    assert 0.92 <= hits[60] / 500 <= 0.98
+    assert hits[300] / 500 < 0.85
 
 
 def _clustered(rng, n_clusters, each=5):
@@ -93,7 +96,7 @@ def _clustered(rng, n_clusters, each=5):
     clusters = np.repeat(np.arange(n_clusters), each)
     return (
         special.log_softmax(logits + belief, axis=1),
-        special.log_softmax(logits, axis=1),
+        special.softmax(logits, axis=1),
         clusters,
     )
 
@@ -135,6 +138,25 @@ def test_beliefs_that_do_not_vary_have_no_slope():
     assert found.slope is None
     assert len(found.bins) == 1
     assert "slope" not in found.summary()
+
+
+def test_a_value_that_never_is_takes_no_part_in_the_slope():
+    """Neither the contexts in which its weight is zero are lost, nor is its intercept minus ∞."""
+    two = POSTERIOR[:, :2] / POSTERIOR[:, :2].sum(axis=1, keepdims=True)
+    own = tempered(two, 2.0)
+    for extra in (np.zeros(N), np.where(np.arange(N) % 2, 1e-9, 0.0)):
+        padded = np.column_stack([own * (1 - extra)[:, None], extra])
+        found = beliefs(logs(padded), logs(np.pad(two, ((0, 0), (0, 1)))))
+        assert found.slope.estimate == pytest.approx(0.5, abs=1e-6)
+        assert found.slope.n == N
+
+
+def test_weights_that_always_name_what_is_certain_have_no_finite_slope():
+    truth = np.eye(3)[np.arange(30) % 3]
+    found = beliefs(logs(0.6 * truth + 0.4 / 3), logs(truth))
+    assert found.slope is None
+    assert found.agreement.estimate == 1
+    assert found.kl.estimate == pytest.approx(-math.log(0.6 + 0.4 / 3))
 
 
 def test_bad_input_is_refused():

@@ -53,8 +53,7 @@ def test_of_a_bayes_optimal_predictor_they_are_the_exact_posterior(world):
     found = implied_posterior(
         predictive(model, contexts, site=site), emission.log_p, values=emission.values
     )
-    (name, *others) = emission.concepts
-    log_p = (exact.log_joint if others else exact.log_marginals[name]).numpy()
+    log_p = emission.log_posterior(exact).numpy()
     assert np.abs(np.exp(found.log_weights) - np.exp(log_p)).max() < EXACT
     clear = log_p > math.log(EXACT)
     assert np.abs(found.log_weights - log_p)[clear].max() < LOG_EXACT
@@ -183,26 +182,40 @@ def test_sampling_errors_of_tokens_that_name_the_value_are_the_binomial_ones():
     np.testing.assert_allclose(special.logit(high[0]) - special.logit(q[0]), half, rtol=1e-6)
 
 
-def test_errors_of_misfit_are_those_of_moving_each_token_by_its_residual():
+@pytest.mark.parametrize("smoothing", [0.0, 0.05])
+def test_errors_of_misfit_are_those_of_moving_each_token_by_its_residual(smoothing):
     """HC2 by brute force: weights are refitted with one token after the other moved a little."""
     rng = np.random.default_rng(6)
     P = rows_of(rng, 3, 15, concentration=1.0)
     q = misfitted(rng, np.array([[0.2, 0.3, 0.5]] * 3), P, 0.4)
-    found = implied_posterior(logs(q), logs(P))
+    found = implied_posterior(logs(q), logs(P), smoothing=smoothing)
     w = np.exp(found.log_weights[0])
-    m, step, variance = w @ P, 1e-5, np.zeros(3)
+    m, step, slopes = w @ P, 1e-5, np.zeros((15, 3))
     for y in range(15):
         moved = []
         for sign in (1, -1):
             near = q[0].copy()
             near[y] *= math.exp(sign * step)
-            moved.append(
-                np.exp(implied_posterior(logs([near / near.sum()] * 3), logs(P)).log_weights[0])
-            )
-        slope = (moved[0] - moved[1]) / (2 * step)
-        leverage = q[0, y] + slope @ (P[:, y] / m[y])
-        variance += (slope * (1 - m[y] / q[0, y])) ** 2 / (1 - leverage)
+            again = implied_posterior(logs([near / near.sum()] * 3), logs(P), smoothing=smoothing)
+            moved.append(np.exp(again.log_weights[0]))
+        slopes[y] = (moved[0] - moved[1]) / (2 * step)
+    # A token's leverage: its derivative along its own score, the move by normalisation put back.
+    scores = P.T / m[:, None]
+    A = (q[0] * scores.T) @ scores + np.diag(smoothing / 3 / w**2)
+    normalised = np.linalg.solve(A, q[0] @ scores)
+    leverage = ((slopes + q[0][:, None] * normalised) * scores).sum(axis=1)
+    variance = ((slopes * (1 - m / q[0])[:, None]) ** 2 / (1 - leverage)[:, None]).sum(axis=0)
     np.testing.assert_allclose(found.std_errors[0], np.sqrt(variance), rtol=1e-3)
+
+
+def test_as_many_weights_as_tokens_leave_no_misfit_to_be_seen():
+    rng = np.random.default_rng(13)
+    P = np.eye(3) * 0.7 + 0.1
+    q = rng.dirichlet([5.0] * 3, 10) @ P
+    found = implied_posterior(logs(q), logs(P))
+    assert np.isnan(found.std_errors).all()
+    assert math.isnan(found.median_std_error)
+    assert np.isfinite(implied_posterior(logs(q), logs(P), n_draws=9).std_errors).all()
 
 
 def covered(found, weights):
@@ -236,6 +249,34 @@ def test_intervals_of_planted_softmax_mixtures_cover(n_tokens, sigma, zipf):
     rate, at_zero = covered(implied_posterior(logs(q), logs(P)), weights)
     assert 0.93 <= rate <= 0.97
     assert at_zero < 0.03
+
+
+@pytest.mark.parametrize("smoothing", [1e-4, 0.1])
+def test_smoothing_keeps_every_weight_above_zero_where_its_own_likelihood_is_highest(smoothing):
+    rng = np.random.default_rng(14)
+    P = rows_of(rng, 4, 12)
+    q = misfitted(rng, rng.dirichlet([0.3] * 4, 40), P, 0.8)
+    plain, found = (implied_posterior(logs(q), logs(P), smoothing=s) for s in (0.0, smoothing))
+    assert plain.boundary.estimate > 0.2
+    assert found.interior.all()
+    assert found.boundary.estimate == 0
+    w = np.exp(found.log_weights)
+    slopes = (q / (w @ P)) @ P.T + smoothing / 4 / w
+    np.testing.assert_allclose(slopes, 1 + smoothing, rtol=1e-6)
+    np.testing.assert_allclose(found.kl_of_each, (q * np.log(q / (w @ P))).sum(axis=1), atol=1e-12)
+    assert found.kl.estimate > plain.kl.estimate
+    assert np.isfinite(found.std_errors).all()
+    assert np.abs(w - np.exp(plain.log_weights)).max() < 100 * smoothing
+
+
+def test_smoothed_sampling_errors_are_the_spread_over_draws():
+    rng = np.random.default_rng(15)
+    P = rows_of(rng, 3, 20)
+    m = np.array([0.05, 0.25, 0.7]) @ P
+    q = rng.multinomial(500, m / m.sum(), 4000) / 500
+    found = implied_posterior(logs(q), logs(P), n_draws=500, smoothing=0.05)
+    spread = np.exp(found.log_weights).std(axis=0)
+    np.testing.assert_allclose(np.median(found.std_errors, axis=0), spread, rtol=0.05)
 
 
 # What is refused, and what is shown.
@@ -288,6 +329,8 @@ def test_bad_input_is_refused_in_one_sentence():
         implied_posterior(q, P, values=["one"])
     with pytest.raises(InputError, match="n_draws must be positive"):
         implied_posterior(q, P, n_draws=0)
+    with pytest.raises(InputError, match="smoothing is -1"):
+        implied_posterior(q, P, smoothing=-1)
 
 
 def test_weights_that_were_not_found_are_not_passed_off(monkeypatch):
