@@ -160,7 +160,7 @@ def read_model_states(
     stage
         Shows how far the work is.
     while_loaded
-        Called with the model and its states before it is let go.
+        Called with the model and its states before it is let go: the trained one, then the other.
     """
     name = name or source
     with stage(f"load {name}"):
@@ -174,6 +174,8 @@ def read_model_states(
     with stage("draw random weights"):
         untrained = load_language_model(source, device=device, random_weights=seed)
     random_states = _read(untrained, texts, chosen, where, stage, "read states with random weights")
+    if while_loaded is not None:
+        while_loaded(untrained, random_states)
     return ModelStates(name, states, random_states, chosen, readers)
 
 

@@ -15,7 +15,11 @@ from concept_ppl.analyses.studies.stages.model_states import (
     ModelStates,
     read_model_states,
 )
-from concept_ppl.analyses.studies.stages.state_analyses import Design, StateAnalyses
+from concept_ppl.analyses.studies.stages.state_analyses import (
+    RANDOM_WEIGHTS,
+    Design,
+    StateAnalyses,
+)
 from concept_ppl.bridge import LanguageModel, States, read_tokens, unembedding_rows
 from concept_ppl.errors import InputError
 
@@ -46,12 +50,14 @@ class Vocabulary:
 class ReadModel:
     """A language model's states, its next words, and what its own unembedding says.
 
-    In place of next words there may be a sentence that says why there are none.
+    In place of next words, the model's and its twin's with random weights, there may be a sentence
+    that says why there are none.
     """
 
     states: ModelStates
     vocabulary: Vocabulary
     next_word: NextWord | str
+    next_word_of_twin: NextWord | str
 
     @property
     def name(self) -> str:
@@ -66,17 +72,23 @@ class ReadModel:
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """The analyses of one model; ``own`` is its own posterior, or why there is none."""
+    """The analyses of one model.
+
+    ``own`` is its own posterior, or why there is none; ``twin`` that of random weights.
+    """
 
     states: StateAnalyses
     vocabulary: Vocabulary
     own: OwnPosterior | str
+    twin: OwnPosterior | str
 
     def tidy(self) -> pd.DataFrame:
         """Return every number, one row each."""
         frames = [self.states.tidy()]
         if isinstance(self.own, OwnPosterior):
             frames.append(self.own.tidy())
+        if isinstance(self.twin, OwnPosterior):
+            frames.append(self.twin.tidy().assign(control=RANDOM_WEIGHTS))
         return pd.concat(frames, ignore_index=True).replace([np.inf, -np.inf], np.nan)
 
 
@@ -84,11 +96,13 @@ def read_model(
     study: WorldStudy, texts: WorldTexts, source: str, name: str, stage: Stage
 ) -> ReadModel:
     """Read a language model's states of the texts, and ask its unembedding while it is loaded."""
-    notes: list[tuple[Vocabulary, NextWord | str]] = []
+    vocabulary: list[Vocabulary] = []
+    next_words: list[NextWord | str] = []
 
     def while_loaded(model: LanguageModel, read: States) -> None:
-        said = read_next_word(model, read[HEADLINE], texts)
-        notes.append((vocabulary_of(model, texts), said))
+        next_words.append(read_next_word(model, read[HEADLINE], texts))
+        if not vocabulary:
+            vocabulary.append(vocabulary_of(model, texts))
 
     states = read_model_states(
         source,
@@ -102,7 +116,7 @@ def read_model(
         stage=stage,
         while_loaded=while_loaded,
     )
-    return ReadModel(states, *notes[0])
+    return ReadModel(states, vocabulary[0], *next_words)
 
 
 def vocabulary_of(language_model: LanguageModel, texts: WorldTexts) -> Vocabulary:
@@ -134,10 +148,7 @@ def ask_model(
     states = model.states.analyse(
         texts.posterior, design, values=texts.values, controls=controls, progress=progress
     )
-    said = model.next_word
-    own = (
-        said
-        if isinstance(said, str)
-        else ask_own_posterior(said, model.states.trained[HEADLINE], texts, design)
-    )
-    return ModelAnswers(states, model.vocabulary, own)
+    own = ask_own_posterior(model.next_word, model.states.trained[HEADLINE], texts, design)
+    random_states = model.states.untrained[HEADLINE]
+    twin = ask_own_posterior(model.next_word_of_twin, random_states, texts, design)
+    return ModelAnswers(states, model.vocabulary, own, twin)

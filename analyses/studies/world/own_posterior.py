@@ -36,7 +36,8 @@ from concept_ppl.inference import next_token_emission
 
 from .texts import WorldTexts
 
-FEWEST_ROWS = 200
+SMOOTHING = 1e-3
+"""Of the implied weights, in units of all tokens."""
 OWN_LOG_ODDS, OWN_POSTERIOR = "own_log_odds", "own_posterior"
 
 Array = NDArray[np.float64]
@@ -73,7 +74,7 @@ class OwnPosterior:
     implied, beliefs
         The implied weights, and how far they are from the exact posterior.
     fit, form
-        Of the headline state, on its own log-odds; None where too few contexts have them.
+        Of the headline state, on its own log-odds; None where these hardly vary.
     """
 
     predictor_gap: Estimate
@@ -119,15 +120,22 @@ def read_next_word(
 
 
 def ask_own_posterior(
-    said: NextWord, states: NDArray[np.float32], texts: WorldTexts, design: Design
+    said: NextWord | str, states: NDArray[np.float32], texts: WorldTexts, design: Design
 ) -> OwnPosterior | str:
-    """Fit the implied weights, hold them to the exact posterior, the state to their logarithm."""
+    """Fit the implied weights, hold them to the exact posterior, the state to their logarithm.
+
+    Weights are smoothed a little, so that none is zero and every context has log-odds: leaving out
+    those in which one is zero would be a selection.
+    """
+    if isinstance(said, str):
+        return said
     try:
         implied = implied_posterior(
             said.log_predictive,
             said.log_emission,
             clusters=design.clusters,
             values=said.values,
+            smoothing=SMOOTHING,
             level=design.level,
         )
     except InputError as error:
@@ -151,22 +159,22 @@ def _predictor_gap(said: NextWord, log_p: Array, design: Design) -> Estimate:
 def _form(
     implied: ImpliedPosterior, states: NDArray[np.float32], design: Design
 ) -> tuple[GoodnessOfFit | None, PosteriorForm | None]:
-    """Ask how affine the state is in its own log-posterior, where no weight is zero."""
-    inner = implied.interior
-    if inner.sum() < FEWEST_ROWS:
-        return None, None
-    odds, log_w = implied.log_odds(), implied.log_weights[inner]
+    """Ask how affine the state is in its own log-posterior."""
     try:
         F = decompose_states(
-            states[inner].astype(np.float64),
-            clusters=design.clusters[inner],
+            states.astype(np.float64),
+            clusters=design.clusters,
             n_folds=design.n_folds,
             seed=design.seed,
         )
         options: dict[str, Any] = {"seed": design.seed, "level": design.level}
         return (
-            goodness_of_fit(F, odds, target=OWN_LOG_ODDS, layer="final_norm", **options),
-            posterior_form(F, log_w, target=OWN_POSTERIOR, layer="final_norm", **options),
+            goodness_of_fit(
+                F, implied.log_odds(), target=OWN_LOG_ODDS, layer="final_norm", **options
+            ),
+            posterior_form(
+                F, implied.log_weights, target=OWN_POSTERIOR, layer="final_norm", **options
+            ),
         )
     except InputError:  # weights that hardly vary, or powers of which are collinear to rounding
         return None, None

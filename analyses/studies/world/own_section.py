@@ -52,18 +52,20 @@ def own_section(models: Mapping[str, ModelAnswers]) -> Section:
 
 
 def _own_form(name: str, one: ModelAnswers) -> str:
-    own = one.own
+    own, twin = one.own, one.twin
     assert isinstance(own, OwnPosterior)
     if own.fit is None or own.form is None:
-        return (
-            f"Its own log-posterior is finite in too few contexts to ask for its form (a weight is "
-            f"zero in {written(own.implied.boundary)} of them)."
-        )
+        return "Its own log-posterior hardly varies, so that its form cannot be asked."
     world = one.states.fits["log_odds"].backward
+    beside = ""
+    if isinstance(twin, OwnPosterior) and twin.fit is not None:
+        beside = f"; random weights tell {written(twin.fit.backward)} of theirs"
     return (
-        f"The state of {name} tells {written(own.fit.backward)} of its own log-odds (of the exact "
-        f"ones {written(world)}), and follows the power {written(own.form.alpha)} of its own "
-        f"posterior: {own.form.verdict}."
+        f"The state of {name} tells {written(own.fit.backward)} of its own log-odds{beside}, and "
+        f"{written(world)} of the exact ones. It follows the power {written(own.form.alpha)} of "
+        f"its own posterior. That a state tells its own log-odds is largely so by construction, "
+        f"since the weights are read off it through the unembedding: compare it with random "
+        f"weights."
     )
 
 
@@ -73,7 +75,6 @@ def _rows(own: OwnPosterior) -> pd.DataFrame:
         ("KL of Bayes's next word to the model's, nats", own.predictor_gap),
         ("KL of the model's next word to the mixture, nats", own.implied.kl),
         ("Jensen–Shannon of the two posteriors, nats", own.beliefs.jensen_shannon),
-        ("contexts in which an implied weight is zero", own.implied.boundary),
     ]
     return pd.DataFrame(
         [
