@@ -27,7 +27,7 @@ from .progress import stage
 
 if TYPE_CHECKING:
     from concept_ppl.contexts.tokens import Contexts
-    from concept_ppl.inference.posteriors import Posterior
+    from concept_ppl.inference.results import Posterior
 
 
 @app.command()

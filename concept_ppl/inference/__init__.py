@@ -2,7 +2,7 @@
 
 from .enumerated_contexts import EnumeratedContexts, enumerate_contexts
 from .plans import Plan, make_plan
-from .posteriors import ImpossibleContextError, Posterior, posterior
+from .posteriors import posterior
 from .queries import (
     Assignments,
     most_probable,
@@ -11,6 +11,7 @@ from .queries import (
     predictive,
     sample_posterior,
 )
+from .results import ImpossibleContextError, Posterior
 from .simulation import simulate
 
 __all__ = [

@@ -17,10 +17,11 @@ from concept_ppl.logspace import expectation, log_product, normalise
 from concept_ppl.programs.factors import FactorGraph
 from concept_ppl.programs.graph_assembly import Model
 
+from .batches import graphs_for, require_tokens
 from .contraction import Leaf, combine, contract, contraction_tree, traceback, upward
 from .elimination import all_leaves
-from .evidence import require_tokens
-from .posteriors import ImpossibleContextError, graphs_for, posterior
+from .posteriors import posterior
+from .results import ImpossibleContextError
 
 STATE_CELLS = 2**24
 """Joint states of moving concepts that are held at once (128 MiB), however many the contexts."""

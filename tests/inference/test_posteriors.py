@@ -16,7 +16,8 @@ from pyro.ops.indexing import Vindex
 from concept_ppl.contexts.tokens import Contexts
 from concept_ppl.errors import InputError, MemoryBudgetError
 from concept_ppl.inference.plans import make_plan
-from concept_ppl.inference.posteriors import ImpossibleContextError, posterior
+from concept_ppl.inference.posteriors import posterior
+from concept_ppl.inference.results import ImpossibleContextError
 from concept_ppl.programs.tracing import compile_model
 
 from ..support.brute_force import smooth, solve, solve_prefixes

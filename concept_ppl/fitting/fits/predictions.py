@@ -9,7 +9,8 @@ from torch import Tensor
 
 from concept_ppl.contexts.tokens import Contexts
 from concept_ppl.errors import ModelError
-from concept_ppl.inference.posteriors import Posterior, posterior
+from concept_ppl.inference.posteriors import posterior
+from concept_ppl.inference.results import Posterior
 from concept_ppl.programs.graph_assembly import Model
 
 from .fits import Fit

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts, as_contexts
 from concept_ppl.errors import InputError
-from concept_ppl.inference.evidence import require_tokens
+from concept_ppl.inference.batches import require_tokens
 from concept_ppl.inference.plans import dense_scope, make_plan
-from concept_ppl.inference.posteriors import ImpossibleContextError
+from concept_ppl.inference.results import ImpossibleContextError
 from concept_ppl.programs.graph_assembly import Model
 
 from .dense_evidence import DenseEvidence, dense_evidence
