@@ -148,6 +148,41 @@ def require_free_file(path: str | Path, *, force: bool = False) -> None:
         pass
 
 
+def require_room(path: str | Path, needed: int, remedy: str) -> None:
+    """Refuse what the disk cannot hold, before it is written.
+
+    Parameters
+    ----------
+    path
+        The file or folder that is to be written; it need not exist.
+    needed
+        Its size in bytes.
+    remedy
+        What to do instead, the end of the sentence.
+
+    Raises
+    ------
+    InputError
+        If less is free; the message gives both sizes.
+    """
+    target = Path(path).resolve()
+    present = next(place for place in (target, *target.parents) if place.exists())
+    free = shutil.disk_usage(present).free
+    if needed > free:
+        raise InputError(
+            f"{path} would take {in_bytes(needed)}, and the disk has {in_bytes(free)} left; "
+            f"{remedy}."
+        )
+
+
+def in_bytes(n: float) -> str:
+    """Write a size in the unit that suits it: ``23.8 kB``, ``4.2 TB``."""
+    for size, unit in ((10**15, "PB"), (10**12, "TB"), (10**9, "GB"), (10**6, "MB")):
+        if n >= size:
+            return f"{n / size:,.1f} {unit}"
+    return f"{n / 1000:.1f} kB"
+
+
 def _require_free_file(path: str | Path, target: Path, *, force: bool) -> None:
     if target.is_dir():
         raise InputError(f"{path} is a folder; name a file to write to.")

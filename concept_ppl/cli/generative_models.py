@@ -55,13 +55,15 @@ def simulate(
     force: Force = False,
 ) -> None:
     """Draw contexts, next tokens and their concepts from a model into a Parquet file."""
-    from concept_ppl.inference.simulation import simulate as draw
+    from concept_ppl.contexts.row_groups import write_row_groups
+    from concept_ppl.inference.simulation import simulate_blocks
     from concept_ppl.outputs import new_file
 
     program = load_program(model, parameter)
     require_device(device)
-    with new_file(output, force=force) as path, stage("simulate"):
-        draw(program, n, lengths=_lengths(lengths), seed=seed).to_parquet(path)
+    with new_file(output, force=force) as path, stage("simulate") as progress:
+        blocks = simulate_blocks(program, n, lengths=_lengths(lengths), seed=seed)
+        write_row_groups(path, blocks, n, shown=output, progress=progress)
 
 
 @app.command()

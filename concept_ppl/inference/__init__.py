@@ -12,7 +12,7 @@ from .queries import (
     sample_posterior,
 )
 from .results import ImpossibleContextError, Posterior
-from .simulation import simulate
+from .simulation import simulate, simulate_blocks
 
 __all__ = [
     "Assignments",
@@ -29,4 +29,5 @@ __all__ = [
     "predictive",
     "sample_posterior",
     "simulate",
+    "simulate_blocks",
 ]
