@@ -5,12 +5,16 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import ConceptPPLError, InputError
 
+_TEMPORARY: set[Path] = set()
+"""What lies on the disk under a temporary name while it is written by this process."""
+_MADE: set[Path] = set()
+"""Folders that were made for it."""
 DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
@@ -92,7 +96,7 @@ def resumable_folder(
     with _saying_why(path):
         target = Path(path).resolve()
         _require_free_folder(path, target, force=force, known_by=known_by)
-    partial = target.with_name(f".{target.name}.partial")
+    partial = partial_of(target)
     with _parent_folders(path, target):
         with _saying_why(path):
             partial.mkdir(exist_ok=True)
@@ -104,6 +108,18 @@ def resumable_folder(
             except ConceptPPLError:
                 _remove(partial)
                 raise
+
+
+def remove_unfinished() -> None:
+    """Take away what would be left half-written if this process ended now; it must, after this."""
+    for temporary in list(_TEMPORARY):
+        _remove(temporary)
+    _remove_empty(sorted(_MADE, key=lambda folder: len(folder.parts), reverse=True))
+
+
+def partial_of(folder: str | Path) -> Path:
+    """Return where :func:`resumable_folder` keeps what an interrupted run has written."""
+    return Path(folder).with_name(f".{Path(folder).resolve().name}.partial")
 
 
 def require_writable(
@@ -215,10 +231,12 @@ def _temporary(path: str | Path, target: Path, *, folder: bool) -> Iterator[Path
     with _parent_folders(path, target):
         with _saying_why(path):
             temporary = _reserve(target, folder=folder)
+        _TEMPORARY.add(temporary)
         try:
             yield temporary
         finally:
             _remove(temporary)
+            _TEMPORARY.discard(temporary)
 
 
 @contextmanager
@@ -228,14 +246,14 @@ def _parent_folders(path: str | Path, target: Path) -> Iterator[None]:
     present = target.parents[len(missing)]
     if not present.is_dir():
         raise InputError(f"{path} cannot be written: {present} is no folder.")
+    _MADE.update(missing)
     try:
         with _saying_why(path):
             target.parent.mkdir(parents=True, exist_ok=True)
         yield
     finally:
-        for parent in missing:
-            with suppress(OSError):  # on success it holds the output
-                parent.rmdir()
+        _remove_empty(missing)
+        _MADE.difference_update(missing)
 
 
 @contextmanager
@@ -257,6 +275,12 @@ def _locked(folder: Path, path: str | Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # on success it holds the output
+            folder.rmdir()
 
 
 def _remove(temporary: Path) -> None:

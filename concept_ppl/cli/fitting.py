@@ -8,6 +8,7 @@ import typer
 from concept_ppl.errors import InputError
 
 from .application import app
+from .interruptions import goes_on_from
 from .options import (
     LEVEL,
     MEMORY,
@@ -79,6 +80,7 @@ def fit(
     from concept_ppl.outputs import require_free_file
     from concept_ppl.zoo import model_file
 
+    goes_on_from(checkpoint, "with --checkpoint FILE it would go on")
     require_free_file(output, force=force)
     _require_cpu(device)
     program = load_program(model, parameter)

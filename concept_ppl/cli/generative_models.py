@@ -1,6 +1,6 @@
 """Commands on generative models: list, simulate, answer exactly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +35,20 @@ def models() -> None:
     """List the zoo, a line each."""
     from concept_ppl.zoo import zoo
 
-    lines = zoo()
+    _list(zoo())
+
+
+@app.command()
+def data() -> None:
+    """List the data that are shipped, a line each: names that commands take, and their files."""
+    from concept_ppl.shipped_data import SHIPPED
+
+    _list({name: shipped.what for name, shipped in SHIPPED.items()})
+    typer.echo()
+    _list({name: str(shipped.path) for name, shipped in SHIPPED.items()})
+
+
+def _list(lines: Mapping[str, str]) -> None:
     width = max(map(len, lines))
     for name, line in lines.items():
         typer.echo(f"{name:{width}}  {line}")

@@ -8,6 +8,7 @@ import typer
 from concept_ppl.errors import InputError
 
 from .application import app
+from .interruptions import goes_on_from
 from .options import (
     LEVEL,
     Device,
@@ -70,8 +71,9 @@ def extract(
     from concept_ppl.bridge.extraction.positions import check_positions
     from concept_ppl.bridge.storage.shards import check_state_type
     from concept_ppl.bridge.storage.states import KNOWN_BY
-    from concept_ppl.outputs import require_writable
+    from concept_ppl.outputs import partial_of, require_writable
 
+    goes_on_from(partial_of(output))
     where, stored = check_positions(positions), check_state_type(store)
     texts = _read_column(contexts, "text")
     words = None if word_column is None else _read_column(contexts, word_column)

@@ -20,7 +20,7 @@ DEFAULT_LENGTHS = (1, 8)
 RESERVED = frozenset({"text", "weight"})
 """Columns of a table of contexts that mean something else than a concept."""
 BLOCK = 2**16
-"""Contexts that are drawn at once, and lie in one row group of a file."""
+"""Contexts that are drawn at once."""
 BLOCK_TOKENS = 2**25
 """Their tokens: 256 MiB. Longer contexts are drawn fewer at a time."""
 

@@ -4,9 +4,11 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from concept_ppl.contexts import row_groups
 from concept_ppl.contexts.row_groups import write_row_groups
 from concept_ppl.errors import InputError
 
@@ -21,12 +23,15 @@ def blocks(n_blocks, size=100):
         yield pd.DataFrame({"x": tokens, "mood": moods}, index=rows)
 
 
-def test_each_block_is_a_row_group_and_all_are_the_table(tmp_path):
+@pytest.mark.parametrize(("n_blocks", "ends"), [(1, [100, 200, 300]), (2, [200, 300])])
+def test_blocks_make_row_groups_and_all_are_the_table(n_blocks, ends, tmp_path, monkeypatch):
+    size = pa.Table.from_pandas(next(blocks(1))).nbytes
+    monkeypatch.setattr(row_groups, "GROUP_BYTES", 0.9 * n_blocks * size)
     seen = []
     path = tmp_path / "t.parquet"
     write_row_groups(path, blocks(3), 300, shown="t.parquet", progress=lambda *at: seen.append(at))
-    assert pq.ParquetFile(path).num_row_groups == 3
-    assert seen == [(100, 300), (200, 300), (300, 300)]
+    assert pq.ParquetFile(path).num_row_groups == len(ends)
+    assert seen == [(end, 300) for end in ends]
     read, whole = pd.read_parquet(path), pd.concat(blocks(3))
     assert read.index.equals(whole.index)
     for column in whole:
