@@ -2,9 +2,10 @@
 
 import re
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from concept_ppl import __version__
 from concept_ppl.errors import ConceptPPLError
@@ -12,19 +13,40 @@ from concept_ppl.errors import ConceptPPLError
 from .interruptions import INTERRUPTED, ending_in_time
 
 BAD_INPUT = 2
+LONGEST = 1000
+"""Characters of a sentence about a command."""
 _TORCH_LACKS_MEMORY = re.compile(r"DefaultCPUAllocator|out of memory")
+
+
+class WholeLines(TyperGroup):
+    """A group that lists its commands with their whole first sentence, not the start of it."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list; lines are broken, not cut."""
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        lines = [
+            (name, command.get_short_help_str(limit=LONGEST))
+            for name, command in commands
+            if command is not None and not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(lines)
+
 
 app = typer.Typer(
     name="concept-ppl",
+    cls=WholeLines,
     help="Is what a next-token predictor has learned an invertible affine function of the "
     "log-posterior of the concepts behind its data?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 study_app = typer.Typer(
-    help="Answer a whole question and write a report.", no_args_is_help=True, rich_markup_mode=None
+    cls=WholeLines,
+    help="Answer a whole question and write a report.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 app.add_typer(study_app, name="study")
 

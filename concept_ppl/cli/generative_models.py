@@ -15,9 +15,9 @@ from .options import (
     Force,
     Memory,
     ModelName,
-    Output,
     Parameters,
     Seed,
+    TableOutput,
     TokensFile,
     load_program,
     naming,
@@ -57,7 +57,7 @@ def _list(lines: Mapping[str, str]) -> None:
 @app.command()
 def simulate(
     model: ModelName,
-    output: Output,
+    output: TableOutput,
     n: Annotated[int, typer.Option("-n", min=1, help="Number of contexts.")] = 10_000,
     lengths: Annotated[
         str, typer.Option(help="Tokens per context: 8, or 1-5. Default: the model's own.")
@@ -83,7 +83,7 @@ def simulate(
 def posterior(
     model: ModelName,
     tokens: TokensFile,
-    output: Output,
+    output: TableOutput,
     joint: Annotated[bool, typer.Option("--joint", help="Also write the joint log_joint.")] = False,
     draws: Annotated[
         int,

@@ -1,7 +1,7 @@
 """Commands that answer a whole question and write a report."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -32,7 +32,8 @@ from .progress import stage
 def language(
     output: Output,
     world: Annotated[
-        str, typer.Option(help="fixed: one language a context; switching: it changes.")
+        Literal["fixed", "switching"],
+        typer.Option(help="fixed: one language a context; switching: it changes."),
     ] = "switching",
     language_models: Annotated[
         list[str],

@@ -193,7 +193,6 @@ def folder(here):
         ("analyse states p.parquet -o r --control b=bags", ["bags", "final_norm"]),
         ("analyse states p.parquet -o r --control b=fewer", ["fewer", "20", "60"]),
         ("analyse states p.parquet -o r --control b=nan", ["nan/final_norm.safetensors", "row 7"]),
-        ("study language -o r --world foo", ["'foo'", "fixed or switching"]),
         ("study language -o r --languages en,xx", ["'xx'", "wordfreq"]),
         ("study language -o r --languages en", ["two or more"]),
         ("study language -o r --level 2", ["2.0", "between 0 and 1"]),
