@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -89,6 +89,10 @@ def posterior(
         int,
         typer.Option(min=0, help="Of a fit.nc: average over so many. 0: parameters at their mean."),
     ] = 0,
+    impossible: Annotated[
+        Literal["raise", "mark"],
+        typer.Option(help="Contexts of probability zero: refuse them, or write them as -inf."),
+    ] = "raise",
     memory: Memory = MEMORY,
     parameter: Parameters = [],  # noqa: B006
     seed: Seed = 0,
@@ -110,7 +114,12 @@ def posterior(
     with new_file(output, force=force) as path:
         with stage("posterior") as progress, naming(tokens):
             result = question(
-                contexts, joint=joint, memory=memory, device=device, progress=progress
+                contexts,
+                joint=joint,
+                memory=memory,
+                device=device,
+                impossible=impossible,
+                progress=progress,
             )
         result.to_frame().to_parquet(path, index=False)
 

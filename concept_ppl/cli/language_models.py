@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 
 from .application import app
 from .interruptions import goes_on_from
@@ -153,7 +153,7 @@ def _read_column(path: Path, name: str) -> list[str]:
 
     table = read_parquet(path)
     if name not in table.column_names:
-        names = ", ".join(table.column_names)
+        names = listed(table.column_names)
         raise InputError(f"{path} has no column {name}; it has: {names}.")
     texts: list[str] = table.column(name).to_pylist()
     return texts

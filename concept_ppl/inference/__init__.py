@@ -1,6 +1,7 @@
 """From log-tables and contexts to exact answers: posteriors, predictions, samples."""
 
 from .enumerated_contexts import EnumeratedContexts, enumerate_contexts
+from .impossible_contexts import ImpossibleContextError
 from .plans import Plan, make_plan
 from .posteriors import posterior
 from .queries import (
@@ -11,7 +12,7 @@ from .queries import (
     predictive,
     sample_posterior,
 )
-from .results import ImpossibleContextError, Posterior
+from .results import Posterior
 from .simulation import simulate, simulate_blocks
 
 __all__ = [

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts
-from concept_ppl.errors import InputError, ModelError
+from concept_ppl.errors import InputError, ModelError, listed
 from concept_ppl.programs.factors import FactorGraph
 from concept_ppl.programs.graph_assembly import Model
 from concept_ppl.programs.tracing import compile_lengths
@@ -137,7 +137,7 @@ def _require_known_concepts(graph: FactorGraph, given: Mapping[str, Tensor], len
     n = len(lengths)
     for name, index in given.items():
         if name not in graph.sizes:
-            names = ", ".join(graph.sizes)
+            names = listed(graph.sizes)
             raise InputError(f"given: model {graph.name} has no concept '{name}'; it has: {names}.")
         if index.shape != (n,):
             shape = tuple(index.shape)

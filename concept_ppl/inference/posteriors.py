@@ -21,8 +21,9 @@ from .answers import Answer, Wanted, gather
 from .assembly import AnsweredPart, assemble_posterior
 from .batches import Part, parts_of
 from .engines import answer_chunks
+from .impossible_contexts import MOST_NAMED, Impossibility, ImpossibleContextError, first_reasons
 from .plans import make_plan
-from .results import ImpossibleContextError, Posterior
+from .results import Posterior
 
 
 def posterior(
@@ -78,7 +79,8 @@ def posterior(
     ModelError
         If the program cannot be answered exactly.
     ImpossibleContextError
-        If a context has probability zero and ``impossible`` is ``raise``.
+        If a context has probability zero and ``impossible`` is ``raise``; the message names the
+        first of them by row, position and token.
     InputError
         If a token lies outside the vocabulary; the message names row and token.
     MemoryBudgetError
@@ -91,6 +93,7 @@ def posterior(
     wanted = Wanted(joint, filtered, smoothed)
     known = {name: torch.as_tensor(index).long() for name, index in (given or {}).items()}
     answered: list[AnsweredPart] = []
+    reasons: list[Impossibility] = []
     n_done = 0
     for part in parts_of(model, batch, known, values, device, dtype):
         plan = make_plan(
@@ -108,9 +111,13 @@ def posterior(
         answer = gather(chunks, len(part.distinct), len(part.distinct.tokens))
         answered.append(AnsweredPart.of(part, answer))
         n_done += len(part.rows)
+        if impossible == "raise":
+            nowhere = torch.isneginf(answer.log_evidence).numpy(force=True)
+            reasons += first_reasons(part, nowhere, MOST_NAMED - len(reasons))
     result = assemble_posterior(answered, len(batch))
-    if impossible == "raise":
-        _require_possible(result)
+    if reasons:
+        rows = torch.isneginf(result.log_evidence).nonzero().squeeze(1).numpy(force=True)
+        raise ImpossibleContextError(result.model, rows, tuple(reasons), can_be_marked=True)
     return result
 
 
@@ -128,9 +135,3 @@ def _counted(
         yield chunk
         n_answered += len(chunk.log_evidence)
         progress(before + round(n_answered * repeats), total)
-
-
-def _require_possible(result: Posterior) -> None:
-    rows = torch.isneginf(result.log_evidence).nonzero().squeeze(1).cpu().numpy()
-    if len(rows):
-        raise ImpossibleContextError(result.model, rows)

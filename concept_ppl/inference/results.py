@@ -1,4 +1,4 @@
-"""What a posterior says of each context, and the refusal where there is none."""
+"""What a posterior says of each context."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -79,19 +79,3 @@ class Posterior:
         if self.log_joint is None:
             raise InputError("the joint was not computed; ask for it with joint=True.")
         return self.log_joint[:, 1:] - self.log_joint[:, :1]
-
-
-class ImpossibleContextError(InputError):
-    """Contexts that the model cannot produce: p(x) = 0, so there is no posterior.
-
-    Attributes
-    ----------
-    rows : int64 array
-        Their row numbers, from 0.
-    """
-
-    def __init__(self, model: str, rows: NDArray[np.int64]) -> None:
-        shown = ", ".join(str(row) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
-        count = "1 context has" if len(rows) == 1 else f"{len(rows):,} contexts have"
-        super().__init__(f"{count} probability zero under model {model}: row {shown}.")
-        self.rows = rows

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_ppl.errors import ModelError
+from concept_ppl.errors import ModelError, listed
 
 from .enumeration import POSITION, Enumeration, TracedSite
 from .factors import Concept, Emission, Factor, FactorGraph, TokenTable
@@ -154,7 +154,7 @@ def _value_labels(site: TracedSite, values: Tensor, labels: Mapping[str, Any]) -
         return tuple(f"{float(v):g}" for v in values)
     if len(given) != len(values):
         raise ModelError(
-            f"site '{site.name}' has {len(values)} values but {len(given)} labels: {list(given)}."
+            f"site '{site.name}' has {len(values)} values but {len(given)} labels: {listed(given)}."
         )
     return tuple(str(label) for label in given)
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from concept_ppl.errors import ConceptPPLError, ModelError
+from concept_ppl.errors import ConceptPPLError, ModelError, listed
 from concept_ppl.zoo import zoo, zoo_file
 
 from .graph_assembly import Model
@@ -44,7 +44,7 @@ def load_program(source: str | Path, **parameters: Any) -> Model:
     file = Path(path + ".py" if name else str(source)) if is_file else None
     if file is None:
         if str(source) not in zoo():
-            known = ", ".join(zoo())
+            known = listed(zoo())
             raise ModelError(f"there is no model '{source}'; name a .py file or one of: {known}.")
         file = zoo_file(str(source))
     if not file.is_file():
@@ -111,7 +111,7 @@ def _pick(
         _require_like_default(file.stem, arguments[key], own[key])
     not_numbers = [key for key, value in values.items() if not _is_numeric(value)]
     if not_numbers:
-        known = ", ".join(arguments)
+        known = listed(arguments)
         raise ModelError(f"{file.stem} has no parameter '{not_numbers[0]}'; it takes: {known}.")
     return _build(chosen, own, file), values
 
