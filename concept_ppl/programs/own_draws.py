@@ -21,22 +21,34 @@ from concept_ppl.errors import ModelError
 
 from .lines import Line, is_own, own_frame
 
-States = tuple[Any, ...]
+States = dict[str, Any]
 Span = tuple[str, int, int]
 """A file, the first line of a call in it, and the last."""
 
 
 def generator_states() -> States:
-    """Return the states of the global generators of torch (CPU and CUDA), numpy and random.
+    """Return the state of each global generator by its name: of torch, numpy and random.
 
-    They are equal to those of another time if nothing was drawn between.
+    Those of CUDA devices are among them once CUDA is in use.
     """
-    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    on_devices = torch.cuda.get_rng_state_all() if in_use else []
     _, words, *rest = np.random.get_state()  # noqa: NPY002  (the user's draws, not ours)
-    tensors = [torch.get_rng_state(), *on_devices]
-    arrays = [*(state.numpy().tobytes() for state in tensors), np.asarray(words).tobytes()]
-    return (*arrays, *rest, random.getstate())
+    states = {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": (np.asarray(words).tobytes(), *rest),
+        "random": random.getstate(),
+    }
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        on_devices = [state.numpy().tobytes() for state in torch.cuda.get_rng_state_all()]
+        states["cuda"] = tuple(on_devices)
+    return states
+
+
+def have_drawn(before: States, after: States) -> bool:
+    """Whether a generator that is in both has another state: one that came into use drew nothing.
+
+    What it draws as it comes into use is seen in the next run.
+    """
+    return any(after[name] != state for name, state in before.items())
 
 
 @contextmanager
@@ -76,7 +88,7 @@ class OwnDraws(Messenger):  # type: ignore[misc]
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> Any:
-        self.happened = generator_states() != self._before
+        self.happened = have_drawn(self._before, generator_states())
         if self.happened:
             np.random.set_state(self._numpy)  # noqa: NPY002
             random.setstate(self._random)
@@ -152,6 +164,7 @@ class _Tracer:
 
     def _compare(self) -> None:
         states = generator_states()
-        if states != self._states and self._last is not None and self._last not in self.lines:
-            self.lines.append(self._last)
+        last = self._last
+        if last is not None and last not in self.lines and have_drawn(self._states, states):
+            self.lines.append(last)
         self._states = states

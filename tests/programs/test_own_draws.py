@@ -10,7 +10,7 @@ import torch
 from pyro.ops.indexing import Vindex
 
 from concept_ppl.errors import ModelError
-from concept_ppl.programs.own_draws import generator_states
+from concept_ppl.programs.own_draws import generator_states, have_drawn
 from concept_ppl.programs.sources import load_program
 from concept_ppl.programs.tracing import compile_model
 
@@ -134,3 +134,24 @@ def test_what_a_file_draws_as_it_is_loaded_is_the_same_each_time(tmp_path):
     later = compile_model(load_program(file), 2)
     for other in (again, later):
         assert torch.equal(once.emissions[0].tokens.table, other.emissions[0].tokens.table)
+
+
+def test_a_device_that_comes_into_use_has_drawn_nothing_yet():
+    before = generator_states()
+    assert not have_drawn(before, {**before, "cuda": (b"first",)})
+    assert have_drawn({**before, "cuda": (b"first",)}, {**before, "cuda": (b"second",)})
+    torch.rand(1)
+    assert have_drawn(before, generator_states())
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_draw_on_a_cuda_device_is_seen_and_a_tensor_there_is_none():
+    line = on_cuda.__code__.co_firstlineno + 1
+    with pytest.raises(ModelError, match=rf"draws random numbers of its own at line {line} \(ret"):
+        compile_model(shifted(on_cuda), 2)
+    compile_model(shifted(lambda: torch.zeros((), device="cuda").cpu()), 2)
+
+
+def on_cuda():
+    return torch.rand((), device="cuda").cpu()
