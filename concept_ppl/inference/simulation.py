@@ -112,7 +112,7 @@ def _blocks(
     seed: int,
     values: Mapping[str, Any] | None,
 ) -> Iterator[pd.DataFrame]:
-    known: tuple[int, ...] = ()
+    every = lengths if isinstance(lengths, np.ndarray) else np.arange(lengths[0], lengths[1] + 1)
     graphs: list[FactorGraph] = []
     for number, start in enumerate(range(0, n_contexts, n_rows)):
         generator = _generator(seed, number)
@@ -120,16 +120,16 @@ def _blocks(
         if isinstance(lengths, np.ndarray):
             drawn = lengths[start : start + n]
         else:
-            shortest, longest = lengths
-            drawn = torch.randint(shortest, longest + 1, (n,), generator=generator).numpy()
-        needed = np.maximum(drawn, 1)
-        if (different := tuple(np.unique(needed).tolist())) != known:
-            known = different
-            graphs = [graph for graph, _ in compile_lengths(model, drawn, values=values)]
+            drawn = torch.randint(lengths[0], lengths[1] + 1, (n,), generator=generator).numpy()
+        if not graphs:
+            needed = drawn if n == n_contexts else every
+            graphs = [graph for graph, _ in compile_lengths(model, needed, values=values)]
         parts = []
         for graph in graphs:
-            own = np.arange(n) if len(graphs) == 1 else np.flatnonzero(needed == graph.n_tokens)
-            parts.append(_columns(graph, drawn[own], generator).set_index(own + start))
+            is_own = np.maximum(drawn, 1) == graph.n_tokens
+            own = np.arange(n) if len(graphs) == 1 else np.flatnonzero(is_own)
+            if len(own):
+                parts.append(_columns(graph, drawn[own], generator).set_index(own + start))
         yield pd.concat(parts).sort_index()
 
 
