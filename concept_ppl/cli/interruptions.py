@@ -132,4 +132,7 @@ def end_now(interruption: Interruption) -> NoReturn:
 
 
 def _holds_something(path: Path) -> bool:
-    return any(path.iterdir()) if path.is_dir() else path.exists()
+    """Whether a file is there, or a folder has one that is no temporary file of a stopped worker."""
+    if not path.is_dir():
+        return path.exists()
+    return any(not member.name.startswith(".") for member in path.iterdir())
