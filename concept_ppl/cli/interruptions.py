@@ -132,7 +132,7 @@ def end_now(interruption: Interruption) -> NoReturn:
 
 
 def _holds_something(path: Path) -> bool:
-    """Whether a file is there, or a folder has one that is no temporary file of a stopped worker."""
+    """Whether the file is there, or one in the folder that is no stopped worker's temporary one."""
     if not path.is_dir():
         return path.exists()
     return any(not member.name.startswith(".") for member in path.iterdir())
