@@ -1,4 +1,4 @@
-"""The packages of the wheel: every folder below concept_ppl, models and analyses with a door."""
+"""The packages of the wheel: every folder below concept_ppl, models, analyses with a door; data."""
 
 from setuptools import find_packages, setup
 
@@ -13,5 +13,6 @@ setup(
             for folder in BESIDE
             for package in find_packages(include=[folder, f"{folder}.*"])
         ),
+        "concept_ppl.data",
     ]
 )

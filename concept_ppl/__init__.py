@@ -49,3 +49,8 @@ def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'concept_ppl' has no attribute '{name}'")
     return getattr(import_module(f"concept_ppl.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public functions too, those that were not imported yet."""
+    return sorted({*globals(), *__all__})

@@ -5,12 +5,16 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import ConceptPPLError, InputError
 
+_TEMPORARY: set[Path] = set()
+"""What lies on the disk under a temporary name while it is written by this process."""
+_MADE: set[Path] = set()
+"""Folders that were made for it."""
 DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
@@ -92,7 +96,7 @@ def resumable_folder(
     with _saying_why(path):
         target = Path(path).resolve()
         _require_free_folder(path, target, force=force, known_by=known_by)
-    partial = target.with_name(f".{target.name}.partial")
+    partial = partial_of(target)
     with _parent_folders(path, target):
         with _saying_why(path):
             partial.mkdir(exist_ok=True)
@@ -104,6 +108,18 @@ def resumable_folder(
             except ConceptPPLError:
                 _remove(partial)
                 raise
+
+
+def remove_unfinished() -> None:
+    """Take away what would be left half-written if this process ended now; it must, after this."""
+    for temporary in list(_TEMPORARY):
+        _remove(temporary)
+    _remove_empty(sorted(_MADE, key=lambda folder: len(folder.parts), reverse=True))
+
+
+def partial_of(folder: str | Path) -> Path:
+    """Return where :func:`resumable_folder` keeps what an interrupted run has written."""
+    return Path(folder).with_name(f".{Path(folder).resolve().name}.partial")
 
 
 def require_writable(
@@ -148,6 +164,41 @@ def require_free_file(path: str | Path, *, force: bool = False) -> None:
         pass
 
 
+def require_room(path: str | Path, needed: int, remedy: str) -> None:
+    """Refuse what the disk cannot hold, before it is written.
+
+    Parameters
+    ----------
+    path
+        The file or folder that is to be written; it need not exist.
+    needed
+        Its size in bytes.
+    remedy
+        What to do instead, the end of the sentence.
+
+    Raises
+    ------
+    InputError
+        If less is free; the message gives both sizes.
+    """
+    target = Path(path).resolve()
+    present = next(place for place in (target, *target.parents) if place.exists())
+    free = shutil.disk_usage(present).free
+    if needed > free:
+        raise InputError(
+            f"{path} would take {in_bytes(needed)}, and the disk has {in_bytes(free)} left; "
+            f"{remedy}."
+        )
+
+
+def in_bytes(n: float) -> str:
+    """Write a size in the unit that suits it: ``23.8 kB``, ``4.2 TB``."""
+    for size, unit in ((10**15, "PB"), (10**12, "TB"), (10**9, "GB"), (10**6, "MB")):
+        if n >= size:
+            return f"{n / size:,.1f} {unit}"
+    return f"{n / 1000:.1f} kB"
+
+
 def _require_free_file(path: str | Path, target: Path, *, force: bool) -> None:
     if target.is_dir():
         raise InputError(f"{path} is a folder; name a file to write to.")
@@ -180,10 +231,12 @@ def _temporary(path: str | Path, target: Path, *, folder: bool) -> Iterator[Path
     with _parent_folders(path, target):
         with _saying_why(path):
             temporary = _reserve(target, folder=folder)
+        _TEMPORARY.add(temporary)
         try:
             yield temporary
         finally:
             _remove(temporary)
+            _TEMPORARY.discard(temporary)
 
 
 @contextmanager
@@ -193,14 +246,14 @@ def _parent_folders(path: str | Path, target: Path) -> Iterator[None]:
     present = target.parents[len(missing)]
     if not present.is_dir():
         raise InputError(f"{path} cannot be written: {present} is no folder.")
+    _MADE.update(missing)
     try:
         with _saying_why(path):
             target.parent.mkdir(parents=True, exist_ok=True)
         yield
     finally:
-        for parent in missing:
-            with suppress(OSError):  # on success it holds the output
-                parent.rmdir()
+        _remove_empty(missing)
+        _MADE.difference_update(missing)
 
 
 @contextmanager
@@ -222,6 +275,12 @@ def _locked(folder: Path, path: str | Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # on success it holds the output
+            folder.rmdir()
 
 
 def _remove(temporary: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from concept_ppl.errors import ModelError
+from concept_ppl.errors import ModelError, listed
 from concept_ppl.models.switching_languages import switching_words
 from concept_ppl.models.word_languages import LANGUAGES, SMALLEST_FREQUENCY, unigrams
 
@@ -57,7 +57,7 @@ def build(
     kept = np.flatnonzero(is_shared & is_long)
     if len(kept) < 2:
         raise ModelError(
-            f"of the {top} most frequent words of {', '.join(languages)}, {len(kept)} differ in "
+            f"of the {top} most frequent words of {listed(languages)}, {len(kept)} differ in "
             f"frequency by less than e^{limit}; raise top or limit."
         )
     shared = tuple(words[i] for i in kept)

@@ -9,7 +9,7 @@ import torch
 import wordfreq
 from pyro.ops.indexing import Vindex
 
-from concept_ppl.errors import ModelError
+from concept_ppl.errors import ModelError, listed
 
 LANGUAGES = ("en", "fr", "de", "es", "it")
 SMALLEST_FREQUENCY = 1e-8
@@ -65,7 +65,7 @@ def unigrams(
     known = wordfreq.available_languages("small")
     unknown = [code for code in languages if code not in known]
     if unknown:
-        raise ModelError(f"wordfreq has no language '{unknown[0]}'; it has {', '.join(known)}.")
+        raise ModelError(f"wordfreq has no language '{unknown[0]}'; it has {listed(known)}.")
     if len(set(languages)) < 2 or len(set(languages)) != len(languages):
         raise ModelError("languages: give two or more different language codes, as en,fr,de.")
     if top < 1 or not floor > 0:

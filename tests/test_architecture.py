@@ -17,7 +17,7 @@ PACKAGES = {
 MOST_MODULES = 16
 ORDER = (
     ("errors", "logspace", "formatting", "result_columns", "arviz_import", "outputs", "models"),
-    ("zoo", "contexts", "reports"),
+    ("zoo", "shipped_data", "contexts", "reports"),
     ("programs",),
     ("inference",),
     ("fitting", "bridge"),

@@ -19,7 +19,7 @@ from concept_ppl.analyses.regression.probes import Probe, probe
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Row
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 
 from .exact_fit import exact
 
@@ -143,7 +143,7 @@ def concept_recovery(
         raise InputError("log_posteriors holds no concept; give at least one.")
     if values is not None and set(values) != set(tables):
         raise InputError(
-            f"values are of {', '.join(values)}, posteriors of {', '.join(tables)}; name the same "
+            f"values are of {listed(values)}, posteriors of {listed(tables)}; name the same "
             "concepts in both."
         )
     states = decompose_states(F, weights=weights, n_folds=n_folds, seed=seed)

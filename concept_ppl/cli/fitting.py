@@ -1,17 +1,20 @@
 """Commands that learn a generative model from tokens, and compare and check what was learned."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from concept_ppl.errors import InputError
 
 from .application import app
+from .interruptions import goes_on_from
 from .options import (
     LEVEL,
     MEMORY,
+    CsvOutput,
     Device,
+    FitOutput,
     Force,
     Level,
     Memory,
@@ -42,8 +45,10 @@ Known = Annotated[
 def fit(
     model: ModelName,
     tokens: TokensFile,
-    output: Output,
-    method: Annotated[str, typer.Option(help="em, map, svi or nuts.")] = "em",
+    output: FitOutput,
+    method: Annotated[Literal["em", "map", "svi", "nuts"], typer.Option(help="How to learn.")] = (
+        "em"
+    ),
     restarts: Annotated[int, typer.Option(min=1, help="Starts of em and map.")] = 5,
     iterations: Annotated[
         int | None, typer.Option(min=1, help="At most so many. Default: the method's own.")
@@ -79,6 +84,7 @@ def fit(
     from concept_ppl.outputs import require_free_file
     from concept_ppl.zoo import model_file
 
+    goes_on_from(checkpoint, "with --checkpoint FILE it would go on")
     require_free_file(output, force=force)
     _require_cpu(device)
     program = load_program(model, parameter)
@@ -120,18 +126,14 @@ def fit(
 def compare(
     fits: Annotated[list[Path], typer.Argument(help="Two or more files that fit wrote.")],
     by: Annotated[
-        str,
-        typer.Option(
-            help="loo, waic, aic, bic or held-out. Default: loo of posteriors, bic of points."
-        ),
-    ] = "",
+        Literal["loo", "waic", "aic", "bic", "held-out"] | None,
+        typer.Option(help="Criterion. Default: loo of posteriors, bic of points."),
+    ] = None,
     held_out: Annotated[
         Path | None, typer.Option(help="Tokens that no fit has seen, to compare by those.")
     ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Draws to average over held out.")] = 200,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Also write the table, as CSV.")
-    ] = None,
+    output: CsvOutput = None,
     level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -147,7 +149,7 @@ def compare(
     _require_cpu(device)
     files = {str(path): read_fit(path) for path in dict.fromkeys(fits)}
     _require_same_data(files)
-    criterion = choose_criterion(files, by, held_out)
+    criterion = choose_criterion(files, by or "", held_out)
     with stage("compare") as progress:
         accuracies = accuracies_of(
             files, criterion, held_out=held_out, n_draws=draws, level=level, progress=progress

@@ -1,8 +1,8 @@
 """Commands on generative models: list, simulate, answer exactly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,9 +15,9 @@ from .options import (
     Force,
     Memory,
     ModelName,
-    Output,
     Parameters,
     Seed,
+    TableOutput,
     TokensFile,
     load_program,
     naming,
@@ -27,7 +27,7 @@ from .progress import stage
 
 if TYPE_CHECKING:
     from concept_ppl.contexts.tokens import Contexts
-    from concept_ppl.inference.posteriors import Posterior
+    from concept_ppl.inference.results import Posterior
 
 
 @app.command()
@@ -35,7 +35,20 @@ def models() -> None:
     """List the zoo, a line each."""
     from concept_ppl.zoo import zoo
 
-    lines = zoo()
+    _list(zoo())
+
+
+@app.command()
+def data() -> None:
+    """List the data that are shipped, a line each: names that commands take, and their files."""
+    from concept_ppl.shipped_data import SHIPPED
+
+    _list({name: shipped.what for name, shipped in SHIPPED.items()})
+    typer.echo()
+    _list({name: str(shipped.path) for name, shipped in SHIPPED.items()})
+
+
+def _list(lines: Mapping[str, str]) -> None:
     width = max(map(len, lines))
     for name, line in lines.items():
         typer.echo(f"{name:{width}}  {line}")
@@ -44,7 +57,7 @@ def models() -> None:
 @app.command()
 def simulate(
     model: ModelName,
-    output: Output,
+    output: TableOutput,
     n: Annotated[int, typer.Option("-n", min=1, help="Number of contexts.")] = 10_000,
     lengths: Annotated[
         str, typer.Option(help="Tokens per context: 8, or 1-5. Default: the model's own.")
@@ -55,25 +68,31 @@ def simulate(
     force: Force = False,
 ) -> None:
     """Draw contexts, next tokens and their concepts from a model into a Parquet file."""
-    from concept_ppl.inference.simulation import simulate as draw
+    from concept_ppl.contexts.row_groups import write_row_groups
+    from concept_ppl.inference.simulation import simulate_blocks
     from concept_ppl.outputs import new_file
 
     program = load_program(model, parameter)
     require_device(device)
-    with new_file(output, force=force) as path, stage("simulate"):
-        draw(program, n, lengths=_lengths(lengths), seed=seed).to_parquet(path)
+    with new_file(output, force=force) as path, stage("simulate") as progress:
+        blocks = simulate_blocks(program, n, lengths=_lengths(lengths), seed=seed)
+        write_row_groups(path, blocks, n, shown=output, progress=progress)
 
 
 @app.command()
 def posterior(
     model: ModelName,
     tokens: TokensFile,
-    output: Output,
+    output: TableOutput,
     joint: Annotated[bool, typer.Option("--joint", help="Also write the joint log_joint.")] = False,
     draws: Annotated[
         int,
         typer.Option(min=0, help="Of a fit.nc: average over so many. 0: parameters at their mean."),
     ] = 0,
+    impossible: Annotated[
+        Literal["raise", "mark"],
+        typer.Option(help="Contexts of probability zero: refuse them, or write them as -inf."),
+    ] = "raise",
     memory: Memory = MEMORY,
     parameter: Parameters = [],  # noqa: B006
     seed: Seed = 0,
@@ -95,7 +114,12 @@ def posterior(
     with new_file(output, force=force) as path:
         with stage("posterior") as progress, naming(tokens):
             result = question(
-                contexts, joint=joint, memory=memory, device=device, progress=progress
+                contexts,
+                joint=joint,
+                memory=memory,
+                device=device,
+                impossible=impossible,
+                progress=progress,
             )
         result.to_frame().to_parquet(path, index=False)
 

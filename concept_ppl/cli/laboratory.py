@@ -8,6 +8,7 @@ import typer
 from concept_ppl.errors import InputError
 
 from .application import study_app
+from .interruptions import goes_on_from
 from .options import LEVEL, Force, Level, Output, Seed, this_command
 from .progress import stage
 
@@ -53,12 +54,18 @@ def _add(name: str, question: str) -> None:
         force: Force = False,
     ) -> None:
         from concept_ppl.analyses.studies.families import FAMILIES
-        from concept_ppl.analyses.studies.laboratory import Extent, Shard, run_laboratory
+        from concept_ppl.analyses.studies.laboratory import (
+            Extent,
+            Shard,
+            cells_beside,
+            run_laboratory,
+        )
         from concept_ppl.analyses.studies.regimes import REGIMES
         from concept_ppl.analyses.studies.theory import THEORY
 
         if name == "families" and worlds is not None:
             raise InputError("study families trains its networks in one world; leave out --worlds.")
+        goes_on_from(cells_beside(output) if cells is None else cells)
         page = run_laboratory(
             {"theory": THEORY, "regimes": REGIMES, "families": FAMILIES}[name],
             Extent(full=full, seed=seed, level=level, worlds=worlds, seeds=seeds, most_steps=steps),

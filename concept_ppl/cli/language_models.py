@@ -1,13 +1,14 @@
 """Commands on language models: read their states, hold them to a posterior."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 
 from .application import app
+from .interruptions import goes_on_from
 from .options import (
     LEVEL,
     Controls,
@@ -33,13 +34,14 @@ def extract(
     output: Output,
     layers: Layers = None,
     positions: Annotated[
-        str, typer.Option(help="last token, all tokens (a row each), their mean, or a word's last.")
+        Literal["last", "all", "mean", "word"],
+        typer.Option(help="last token, all tokens (a row each), their mean, or a word's last."),
     ] = "last",
     word_column: Annotated[
         str | None, typer.Option(help="With --positions word: the column that holds the words.")
     ] = None,
     store: Annotated[
-        str, typer.Option(help="What is written: float32, bfloat16 or float16.")
+        Literal["float32", "bfloat16", "float16"], typer.Option(help="What is written.")
     ] = "float32",
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Most tokens in a batch, padding included.")
@@ -53,7 +55,8 @@ def extract(
     ] = False,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
     dtype: Annotated[
-        str, typer.Option(help="Type of the weights: float32, bfloat16, float16, or auto.")
+        Literal["float32", "bfloat16", "float16", "auto"],
+        typer.Option(help="Type of the weights; auto: the one they are stored in."),
     ] = "float32",
     device_map: Annotated[
         str | None, typer.Option(help="auto, balanced, …: spread the blocks over the devices.")
@@ -68,12 +71,10 @@ def extract(
     """Read a language model's states into a folder; a killed run goes on where it stopped."""
     from concept_ppl.bridge import extract as read
     from concept_ppl.bridge import load_language_model, resolve_sites
-    from concept_ppl.bridge.extraction.positions import check_positions
-    from concept_ppl.bridge.storage.shards import check_state_type
     from concept_ppl.bridge.storage.states import KNOWN_BY
-    from concept_ppl.outputs import require_writable
+    from concept_ppl.outputs import partial_of, require_writable
 
-    where, stored = check_positions(positions), check_state_type(store)
+    goes_on_from(partial_of(output))
     texts = _read_column(contexts, "text")
     words = None if word_column is None else _read_column(contexts, word_column)
     require_writable(output, force=force, known_by=KNOWN_BY)
@@ -94,10 +95,10 @@ def extract(
             loaded,
             texts,
             sites=sites,
-            positions=where,
+            positions=positions,
             words=words,
             folder=output,
-            dtype=stored,
+            dtype=store,
             force=force,
             batch_tokens=batch_tokens,
             bos=not no_bos,
@@ -145,7 +146,7 @@ def _read_column(path: Path, name: str) -> list[str]:
 
     table = read_parquet(path)
     if name not in table.column_names:
-        names = ", ".join(table.column_names)
+        names = listed(table.column_names)
         raise InputError(f"{path} has no column {name}; it has: {names}.")
     texts: list[str] = table.column(name).to_pylist()
     return texts

@@ -50,7 +50,57 @@ Parameters = Annotated[
     list[str],
     typer.Option("-p", "--parameter", help="key=value for the model: build's, or a site's value."),
 ]
-Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
+
+
+def _named_as(kind: str, *own: str) -> Callable[[Path | None], Path | None]:
+    """Return a check that an output is not named as if it were of another kind."""
+
+    def check(output: Path | None) -> Path | None:
+        suffix = output.suffix.lower() if output is not None else ""
+        if output is not None and suffix in SUFFIXES and suffix not in own:
+            better = output.with_suffix(own[0] if own else "")
+            raise InputError(f"{output}: what is written is {kind}; name it {better}.")
+        return output
+
+    return check
+
+
+SUFFIXES = frozenset(
+    (
+        *(".parquet", ".pq", ".csv", ".tsv", ".json", ".jsonl", ".xlsx", ".feather", ".arrow"),
+        *(".npy", ".npz", ".nc", ".h5", ".hdf5", ".safetensors", ".pickle", ".pkl", ".pt"),
+        *(".html", ".pdf", ".txt", ".md", ".zip"),
+    )
+)
+"""Ends of names by which programs know what is in a file."""
+Output = Annotated[
+    Path,
+    typer.Option("-o", "--output", help="Folder to write.", callback=_named_as("a folder")),
+]
+TableOutput = Annotated[
+    Path,
+    typer.Option(
+        "-o",
+        "--output",
+        help="Parquet file to write.",
+        callback=_named_as("Parquet", ".parquet", ".pq"),
+    ),
+]
+FitOutput = Annotated[
+    Path,
+    typer.Option(
+        "-o", "--output", help="netCDF file to write.", callback=_named_as("netCDF", ".nc")
+    ),
+]
+CsvOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        help="Also write the table, as CSV.",
+        callback=_named_as("CSV", ".csv"),
+    ),
+]
 LANGUAGE_MODELS = "smollm2, gemma3-270m, a hub id, a local folder, or a .gguf file"
 LanguageModelName = Annotated[str, typer.Argument(help=f"{LANGUAGE_MODELS}.")]
 TokensFile = Annotated[Path, typer.Argument(help="Parquet with a column x (list of int).")]

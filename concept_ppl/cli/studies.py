@@ -1,7 +1,7 @@
 """Commands that answer a whole question and write a report."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -86,7 +86,7 @@ def world(
 def language(
     output: Output,
     world: Annotated[
-        str,
+        Literal["ambiguous", "switching", "fixed"],
         typer.Option(help="ambiguous: words that languages share; switching: any; fixed: one."),
     ] = "ambiguous",
     language_models: Annotated[
@@ -128,7 +128,12 @@ def language(
 @study_app.command()
 def labelled(
     language_model: LanguageModelName,
-    contexts: Annotated[Path, typer.Argument(help="CSV with a column text and columns of labels.")],
+    contexts: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV with a column text and columns of labels, or topics_and_tones, an example."
+        ),
+    ],
     output: Output,
     labels: Annotated[
         str, typer.Option(help="Columns of labels, with commas. Default: all but text.")
@@ -145,6 +150,7 @@ def labelled(
 ) -> None:
     """Ask whether a language model knows your own labels, against exact posteriors from words."""
     from concept_ppl.analyses.studies.labelled import LabelledStudy, run_labelled_study
+    from concept_ppl.shipped_data import data_path
 
     study = LabelledStudy(
         language_model=language_model,
@@ -156,7 +162,7 @@ def labelled(
         device=str(require_device(device)),
     )
     page = run_labelled_study(
-        study, contexts, output, command=this_command(), stage=stage, force=force
+        study, data_path(contexts), output, command=this_command(), stage=stage, force=force
     )
     typer.echo(str(page))
 

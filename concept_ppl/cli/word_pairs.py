@@ -30,8 +30,8 @@ def counterfactual(
         typer.Argument(
             metavar="LLM [LLM2] PAIRS",
             help=f"One or two language models ({LANGUAGE_MODELS}), "
-            "then a folder of tab-separated lists named '[first - second].txt', or a CSV with "
-            "columns concept, first, second.",
+            "then own (the lists that are shipped), a folder of tab-separated lists named "
+            "'[first - second].txt', or a CSV with columns concept, first, second.",
         ),
     ],
     output: Output,
@@ -48,6 +48,7 @@ def counterfactual(
         CounterfactualStudy,
         run_counterfactual_study,
     )
+    from concept_ppl.shipped_data import data_path
 
     *models, pairs = inputs
     if not 1 <= len(models) <= 2:
@@ -57,7 +58,7 @@ def counterfactual(
         )
     study = CounterfactualStudy(
         language_models=tuple(models),
-        pairs=pairs,
+        pairs=str(data_path(pairs)),
         n_blocks=blocks,
         n_splits=splits,
         n_flips=flips,

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 
 COLUMNS = ("concept", "first", "second")
 
@@ -129,7 +129,7 @@ def _lines_of_table(file: Path) -> Iterator[Line]:
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise InputError(
-            f"{file} has no column {missing[0]}; a table of pairs has {', '.join(COLUMNS)}."
+            f"{file} has no column {missing[0]}; a table of pairs has {listed(COLUMNS)}."
         )
     if table.empty:
         raise InputError(f"{file} holds no rows.")

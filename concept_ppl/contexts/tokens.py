@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 
 UNOBSERVED = -1
 """The token that stands for a position whose token is unknown."""
@@ -210,7 +210,7 @@ def as_contexts(contexts: "Contexts | pd.DataFrame | Tensor | Iterable[Sequence[
         return contexts
     if isinstance(contexts, pd.DataFrame):
         if "x" not in contexts:
-            names = ", ".join(map(str, contexts.columns))
+            names = listed(contexts.columns)
             raise InputError(f"the table has no column x (list of token indices); it has: {names}.")
         return Contexts.from_lists(contexts["x"])
     if isinstance(contexts, torch.Tensor):
@@ -236,7 +236,7 @@ def read_tokens(path: str | Path) -> tuple[pd.DataFrame, Contexts]:
     """
     file = read_parquet(path)
     if "x" not in file.column_names:
-        names = ", ".join(file.column_names)
+        names = listed(file.column_names)
         raise InputError(f"{path} has no column x (list of token indices); it has: {names}.")
     column = file.column("x").combine_chunks()
     if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from concept_ppl.contexts.tokens import as_contexts
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 from concept_ppl.fitting.algorithms.ascents import Ascent, Pace, Report, ascend
 from concept_ppl.fitting.algorithms.chains import sample_chains
 from concept_ppl.fitting.algorithms.checkpoints import SECONDS_BETWEEN, Checkpoint, identity_of
@@ -192,7 +192,7 @@ def _start(program: Program, start: Mapping[str, Any] | None) -> dict[str, Tenso
         return None
     unknown = [name for name in start if name not in program.parameters]
     if unknown:
-        known = ", ".join(program.parameters)
+        known = listed(program.parameters)
         raise InputError(f"start: there is no parameter '{unknown[0]}'; there are: {known}.")
     values = program.random_values(torch.Generator().manual_seed(0))
     for name, value in start.items():

@@ -1,9 +1,10 @@
 """From log-tables and contexts to exact answers: posteriors, predictions, samples."""
 
 from .enumerated_contexts import EnumeratedContexts, enumerate_contexts
+from .impossible_contexts import ImpossibleContextError
 from .next_token_emissions import NextTokenEmission, next_token_emission
 from .plans import Plan, make_plan
-from .posteriors import ImpossibleContextError, Posterior, posterior
+from .posteriors import posterior
 from .queries import (
     Assignments,
     most_probable,
@@ -12,7 +13,8 @@ from .queries import (
     predictive,
     sample_posterior,
 )
-from .simulation import simulate
+from .results import Posterior
+from .simulation import simulate, simulate_blocks
 
 __all__ = [
     "Assignments",
@@ -31,4 +33,5 @@ __all__ = [
     "predictive",
     "sample_posterior",
     "simulate",
+    "simulate_blocks",
 ]

@@ -17,8 +17,9 @@ from concept_ppl.errors import InputError
 from concept_ppl.programs.graph_assembly import Model
 from concept_ppl.programs.tracing import compile_model
 
-from .posteriors import Posterior, posterior
+from .posteriors import posterior
 from .queries import predictive
+from .results import Posterior
 
 MOST_CONTEXTS = 2**20
 """More contexts than this are refused before any of them is made."""

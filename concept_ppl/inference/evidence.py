@@ -11,12 +11,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts
-from concept_ppl.errors import InputError
 from concept_ppl.logspace import by_row
 from concept_ppl.programs.factors import Emission, FactorGraph
 
@@ -179,35 +177,3 @@ def _spread(
     """Lay a batched table out over a larger scope, shape (n, Π scope)."""
     sizes = [graph.sizes[name] for name in scope]
     return by_row(align(own, table, scope, batched=True).expand(-1, *sizes))
-
-
-def require_tokens(
-    graph: FactorGraph, contexts: Contexts, rows: NDArray[np.int64] | None = None
-) -> None:
-    """Refuse tokens outside the vocabulary and lengths that the graph does not answer, by row.
-
-    ``rows`` are the numbers by which the caller knows the contexts.
-    """
-    numbers = np.arange(len(contexts)) if rows is None else rows
-    outside = (contexts.tokens >= graph.vocabulary_size) | (contexts.tokens < UNOBSERVED)
-    if outside.any():
-        position = int(np.argmax(outside))
-        row = numbers[np.searchsorted(np.cumsum(contexts.lengths), position, side="right")]
-        raise InputError(
-            f"row {row}: token {contexts.tokens[position]} is outside the vocabulary of model "
-            f"{graph.name}, 0 to {graph.vocabulary_size - 1}."
-        )
-    if contexts.longest > graph.n_tokens:
-        row = numbers[np.argmax(contexts.lengths)]
-        raise InputError(
-            f"row {row} has {contexts.longest} tokens, but model {graph.name} was compiled for "
-            f"{graph.n_tokens}; compile it with n_tokens={contexts.longest}."
-        )
-    is_other = np.maximum(contexts.lengths, 1) != graph.n_tokens
-    if is_other.any() and not graph.prefix_consistent:
-        first = int(np.argmax(is_other))
-        raise InputError(
-            f"row {numbers[first]} has {contexts.lengths[first]} tokens, but model {graph.name} "
-            f"means something else at other lengths than the {graph.n_tokens} it was compiled for; "
-            f"pass the model itself, which is then compiled once for each length."
-        )

@@ -22,8 +22,8 @@ from concept_ppl.programs.graph_assembly import Model
 from concept_ppl.programs.tracing import compile_model
 
 from .contraction import Leaf, align, combine, contract
-from .posteriors import Posterior
 from .queries import next_table
+from .results import Posterior
 
 Scope = tuple[str, ...]
 

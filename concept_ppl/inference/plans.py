@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from concept_ppl.contexts.tokens import Contexts
-from concept_ppl.errors import InputError, MemoryBudgetError
+from concept_ppl.errors import InputError, MemoryBudgetError, listed
 from concept_ppl.programs.factors import FactorGraph
 
 from .contraction import ContractionTree, contraction_tree
@@ -136,7 +136,7 @@ def make_plan(
         If one context alone, with all that is kept, exceeds the budget.
     """
     if engine not in ENGINES:
-        raise InputError(f"engine '{engine}' is unknown; choose one of {', '.join(ENGINES)}.")
+        raise InputError(f"engine '{engine}' is unknown; choose one of {listed(ENGINES)}.")
     chosen = _choose(graph, contexts, given, memory) if engine == "auto" else engine
     if (chosen == "sequence") > bool(graph.moving):
         raise InputError(f"model {graph.name} has no moving concepts; use engine='auto'.")

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts, as_contexts
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 from concept_ppl.logspace import expectation, log_product, normalise
 from concept_ppl.programs.factors import FactorGraph
 from concept_ppl.programs.graph_assembly import Model
 
+from .batches import graphs_for, require_tokens
 from .contraction import Leaf, combine, contract, contraction_tree, traceback, upward
 from .elimination import all_leaves
-from .evidence import require_tokens
-from .posteriors import ImpossibleContextError, graphs_for, posterior
+from .impossible_contexts import ImpossibleContextError
+from .posteriors import posterior
 
 STATE_CELLS = 2**24
 """Joint states of moving concepts that are held at once (128 MiB), however many the contexts."""
@@ -92,7 +93,7 @@ def next_table(graph: FactorGraph, site: str, length: int) -> tuple[tuple[str, .
         tokens = emission.tokens
         return emission.scope, tokens.table[length - 1 if tokens.varies else 0]
     if site not in graph.next_tokens:
-        known = ", ".join([*graph.next_tokens, "x"])
+        known = listed([*graph.next_tokens, "x"])
         raise InputError(f"model {graph.name} has no next-token site '{site}'; it has: {known}.")
     factor = graph.next_tokens[site]
     return graph.at_length(factor.scope, length), factor.table
@@ -214,7 +215,7 @@ def pair_log_marginals(graph: FactorGraph, contexts: Batch, first: str, second: 
     """
     for name in (first, second):
         if name not in graph.sizes:
-            known = ", ".join(graph.sizes)
+            known = listed(graph.sizes)
             raise InputError(f"model {graph.name} has no concept '{name}'; it has: {known}.")
     batch = as_contexts(contexts)
     require_tokens(graph, batch)

@@ -1,20 +1,28 @@
 """Draw contexts, next tokens and their concepts from a generative model, by its log-tables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from concept_ppl.errors import InputError, ModelError
+from concept_ppl.errors import InputError, MemoryBudgetError, ModelError
+from concept_ppl.outputs import in_bytes
 from concept_ppl.programs.factors import FactorGraph
 from concept_ppl.programs.graph_assembly import Model
 from concept_ppl.programs.tracing import compile_lengths
 
 DEFAULT_LENGTHS = (1, 8)
+RESERVED = frozenset({"text", "weight"})
+"""Columns of a table of contexts that mean something else than a concept."""
+BLOCK = 2**16
+"""Contexts that are drawn at once."""
+BLOCK_TOKENS = 2**25
+"""Their tokens: 256 MiB. Longer contexts are drawn fewer at a time."""
 
 
 def simulate(
@@ -47,30 +55,100 @@ def simulate(
         ``x`` (list of token indices), one column per next-token site, ``text`` where the model
         names its tokens (joined by spaces), and one column per concept: its value's label, for a
         moving concept a list with one label a position.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If the table would not fit in the memory that is left; the message names both.
+    """
+    blocks = simulate_blocks(model, n_contexts, lengths=lengths, seed=seed, values=values)
+    first = next(blocks)
+    if len(first) == n_contexts:
+        return first
+    _require_memory(first, n_contexts)
+    return pd.concat([first, *blocks])
+
+
+def simulate_blocks(
+    model: Model,
+    n_contexts: int,
+    *,
+    lengths: int | tuple[int, int] | NDArray[np.int64] | None = None,
+    seed: int = 0,
+    values: Mapping[str, Any] | None = None,
+) -> Iterator[pd.DataFrame]:
+    """Draw the contexts of :func:`simulate` in tables of consecutive rows, made one at a time.
+
+    Each table has 65,536 rows, fewer where contexts are longer than 512 tokens, and draws from a
+    generator of its own, seeded by ``seed`` and its number: a seed stands for the same contexts
+    however many tables are held at once. Parameters as there.
+
+    Raises
+    ------
+    InputError
+        If the number of contexts or a length makes no sense.
     """
     if n_contexts < 1:
         raise InputError(f"the number of contexts must be at least 1, not {n_contexts}.")
-    generator = torch.Generator().manual_seed(seed)
-    drawn = _drawn_lengths(model, n_contexts, lengths, generator)
-    parts = [
-        _columns(graph, drawn[rows], generator).set_index(rows)
-        for graph, rows in compile_lengths(model, drawn, values=values)
-    ]
-    return pd.concat(parts).sort_index()
-
-
-def _drawn_lengths(
-    model: Model,
-    n_contexts: int,
-    lengths: int | tuple[int, int] | NDArray[np.int64] | None,
-    generator: torch.Generator,
-) -> NDArray[np.int64]:
     if isinstance(lengths, np.ndarray):
         if lengths.shape != (n_contexts,):
             raise InputError(f"lengths have shape {lengths.shape}, the contexts are {n_contexts}.")
-        return lengths
-    shortest, longest = _length_range(model, lengths)
-    return torch.randint(shortest, longest + 1, (n_contexts,), generator=generator).numpy()
+        longest = int(lengths.max())
+    else:
+        lengths = _length_range(model, lengths)
+        longest = lengths[1]
+    return _blocks(model, n_contexts, lengths, _rows_at_once(longest), seed, values)
+
+
+def _rows_at_once(longest: int) -> int:
+    return max(1, min(BLOCK, BLOCK_TOKENS // max(longest, 1)))
+
+
+def _blocks(
+    model: Model,
+    n_contexts: int,
+    lengths: tuple[int, int] | NDArray[np.int64],
+    n_rows: int,
+    seed: int,
+    values: Mapping[str, Any] | None,
+) -> Iterator[pd.DataFrame]:
+    every = lengths if isinstance(lengths, np.ndarray) else np.arange(lengths[0], lengths[1] + 1)
+    graphs: list[FactorGraph] = []
+    for number, start in enumerate(range(0, n_contexts, n_rows)):
+        generator = _generator(seed, number)
+        n = min(n_rows, n_contexts - start)
+        if isinstance(lengths, np.ndarray):
+            drawn = lengths[start : start + n]
+        else:
+            drawn = torch.randint(lengths[0], lengths[1] + 1, (n,), generator=generator).numpy()
+        if not graphs:
+            needed = drawn if n == n_contexts else every
+            graphs = [graph for graph, _ in compile_lengths(model, needed, values=values)]
+        parts = []
+        for graph in graphs:
+            is_own = np.maximum(drawn, 1) == graph.n_tokens
+            own = np.arange(n) if len(graphs) == 1 else np.flatnonzero(is_own)
+            if len(own):
+                parts.append(_columns(graph, drawn[own], generator).set_index(own + start))
+        yield pd.concat(parts).sort_index()
+
+
+def _generator(seed: int, block: int) -> torch.Generator:
+    """Return the generator of a block; the first block's is that of the seed itself."""
+    if block:
+        seed = int(np.random.SeedSequence([seed, block]).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(seed)
+
+
+def _require_memory(first: pd.DataFrame, n_contexts: int) -> None:
+    needed = int(first.memory_usage(deep=True).sum()) * n_contexts // len(first)
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise MemoryBudgetError(
+            f"{n_contexts:,} contexts would take {in_bytes(needed)} of memory, and "
+            f"{in_bytes(available)} are left; write them to a file with concept-ppl simulate, or "
+            f"take them in turn from simulate_blocks."
+        )
 
 
 def _length_range(model: Model, lengths: int | tuple[int, int] | None) -> tuple[int, int]:
@@ -85,6 +163,11 @@ def _columns(
     graph: FactorGraph, lengths: NDArray[np.int64], generator: torch.Generator
 ) -> pd.DataFrame:
     n = len(lengths)
+    if taken := RESERVED & graph.reported.keys():
+        raise ModelError(
+            f"model {graph.name}: a table of contexts has a column '{min(taken)}' that is no "
+            f"concept; give the site '{min(taken)}' another name."
+        )
     drawn: dict[str, Tensor] = {}
     for factor in graph.priors:
         if not factor.scope or factor.scope[-1] in drawn:

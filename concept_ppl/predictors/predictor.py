@@ -23,7 +23,7 @@ from concept_ppl.bridge.anatomy.sites import (
     sites_of,
 )
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts, as_contexts
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 
 from .causal_decoder import FAMILIES, HEAD_WIDTH, CausalDecoder
 from .embedding_mlp import EmbeddingMLP
@@ -64,7 +64,7 @@ class PredictorConfig:
         if self.architecture not in ARCHITECTURES:
             raise InputError(
                 f"architecture '{self.architecture}' is unknown; choose one of "
-                f"{', '.join(ARCHITECTURES)}."
+                f"{listed(ARCHITECTURES)}."
             )
         smallest = min(self.width, self.depth, self.representation or 1)
         if smallest < 1 or self.representation == 0:

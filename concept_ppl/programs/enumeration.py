@@ -14,7 +14,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from concept_ppl.errors import ModelError
+from concept_ppl.errors import ModelError, listed
 
 from .control_flow import enumerated, plain
 from .tables import is_enumerable, log_table, support
@@ -182,7 +182,7 @@ class Enumeration(Messenger):  # type: ignore[misc]
     def _plate(self, msg: dict[str, Any]) -> Any:
         frames = plates_of(msg)
         if len(frames) > 1:
-            names = ", ".join(frame.name for frame in frames)
+            names = listed(frame.name for frame in frames)
             raise ModelError(f"site '{msg['name']}' lies in several plates ({names}); use one.")
         return frames[0] if frames else None
 

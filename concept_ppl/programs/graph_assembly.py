@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_ppl.errors import ModelError
+from concept_ppl.errors import ModelError, listed
 
 from .enumeration import POSITION, Enumeration, TracedSite
 from .factors import Concept, Emission, Factor, FactorGraph, TokenTable
@@ -34,6 +34,7 @@ def assemble(model: Model, name: str, n_tokens: int, enumeration: Enumeration) -
         if site.role != "concept":
             continue
         members = _members(site, local)
+        _require_own_names(name, [factor.scope[-1] for factor in members], concepts)
         value_labels = _value_labels(site, enumeration.values[site.name], labels)
         concepts |= {
             factor.scope[-1]: Concept(factor.scope[-1], value_labels) for factor in members
@@ -42,6 +43,8 @@ def assemble(model: Model, name: str, n_tokens: int, enumeration: Enumeration) -
         if site.plate == POSITION:
             moving[site.name] = tuple(factor.scope[-1] for factor in members)
     moving |= _steps(sites, n_tokens)
+    steps = {step for each in moving.values() for step in each}
+    _require_own_names(name, moving, concepts.keys() - steps)
     last = {steps[-1]: base for base, steps in moving.items()}
     next_tokens = {
         factor.site: replace(
@@ -82,6 +85,15 @@ def _require_tokens(name: str, tokens: list[TracedSite], n_tokens: int) -> int:
     if len(sizes) > 1:
         raise ModelError(f"model {name}: its token sites have different numbers of values.")
     return sizes.pop()
+
+
+def _require_own_names(model: str, names: Iterable[str], taken: Collection[str]) -> None:
+    """Refuse a concept called as another is reported: a member of a plate, or one that moves."""
+    if twice := [name for name in names if name in taken]:
+        raise ModelError(
+            f"model {model}: two concepts would be called '{twice[0]}', one of them by its plate "
+            f"or loop; rename the other."
+        )
 
 
 def _require_local_use(site: TracedSite, local: Collection[str]) -> None:
@@ -142,7 +154,7 @@ def _value_labels(site: TracedSite, values: Tensor, labels: Mapping[str, Any]) -
         return tuple(f"{float(v):g}" for v in values)
     if len(given) != len(values):
         raise ModelError(
-            f"site '{site.name}' has {len(values)} values but {len(given)} labels: {list(given)}."
+            f"site '{site.name}' has {len(values)} values but {len(given)} labels: {listed(given)}."
         )
     return tuple(str(label) for label in given)
 

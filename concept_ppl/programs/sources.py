@@ -5,6 +5,9 @@ A file defines ``model(n_tokens)``, or ``build(**parameters)`` that returns such
 ``labels`` (site name to the names of its values; ``x`` for the words), ``lengths`` (the shortest
 and the longest context to simulate) and ``concept`` (the one to read a predictor for, where the
 others only carry it).
+
+What a file draws at random when it is loaded (a table of ``torch.rand``) is the same each time: a
+file is one world, whichever command reads it.
 """
 
 import ast
@@ -19,10 +22,11 @@ from typing import Any
 
 import torch
 
-from concept_ppl.errors import ConceptPPLError, ModelError
+from concept_ppl.errors import ConceptPPLError, ModelError, listed
 from concept_ppl.zoo import zoo, zoo_file
 
 from .graph_assembly import Model
+from .own_draws import same_draws
 
 
 def load_program(source: str | Path, **parameters: Any) -> Model:
@@ -40,7 +44,7 @@ def load_program(source: str | Path, **parameters: Any) -> Model:
     file = Path(path + ".py" if name else str(source)) if is_file else None
     if file is None:
         if str(source) not in zoo():
-            known = ", ".join(zoo())
+            known = listed(zoo())
             raise ModelError(f"there is no model '{source}'; name a .py file or one of: {known}.")
         file = zoo_file(str(source))
     if not file.is_file():
@@ -62,7 +66,8 @@ def _execute(file: Path) -> ModuleType:
     sys.path.insert(0, str(file.resolve().parent))
     torch.set_default_dtype(torch.float64)
     try:
-        spec.loader.exec_module(module)
+        with same_draws():
+            spec.loader.exec_module(module)
     except ConceptPPLError:
         raise
     except (Exception, SystemExit) as error:
@@ -106,7 +111,7 @@ def _pick(
         _require_like_default(file.stem, arguments[key], own[key])
     not_numbers = [key for key, value in values.items() if not _is_numeric(value)]
     if not_numbers:
-        known = ", ".join(arguments)
+        known = listed(arguments)
         raise ModelError(f"{file.stem} has no parameter '{not_numbers[0]}'; it takes: {known}.")
     return _build(chosen, own, file), values
 
@@ -149,7 +154,8 @@ def _build(build: Callable[..., Any], arguments: dict[str, Any], file: Path) -> 
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        model = build(**arguments)
+        with same_draws():
+            model = build(**arguments)
     except ConceptPPLError:
         raise
     except (Exception, SystemExit) as error:

@@ -5,8 +5,6 @@ values: where the two disagree, the program means something else when it is enum
 (``TABLE[a][b]`` instead of ``Vindex(TABLE)[a, b]``), and it is refused instead of answered wrongly.
 """
 
-import re
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,9 +18,12 @@ from pyro.poutine.messenger import Messenger
 from concept_ppl.errors import ConceptPPLError, ModelError
 
 from .control_flow import ControlFlowError
+from .distinct_names import DistinctNames
 from .enumeration import Assignment, Draws, Enumeration, GivenValues, run
 from .factors import FactorGraph
 from .graph_assembly import Model, assemble
+from .lines import line_of_error
+from .own_draws import OwnDraws, require_no_own_draws
 from .prefixes import is_prefix_consistent
 from .tables import watching_row_sums
 from .verification import agrees_at, require_agreement
@@ -162,13 +163,13 @@ def _compile(
     with double_precision(), watching_row_sums() as row_sums:
         first = Assignment(draws)
         with _explaining(name, "fails when it is run once"):
-            run(model, n_tokens, given, first)
+            _run_checked(model, name, n_tokens, given, first)
 
         def trace(length: int) -> FactorGraph:
             row_sums.clear()
             enumeration = Enumeration(first.n_plates, row_sums)
             with _explaining(name, "fails when its sites are enumerated"):
-                run(model, length, given, enumeration)
+                _run_checked(model, name, length, given, enumeration)
             return assemble(model, name, length, enumeration)
 
         graph = trace(n_tokens)
@@ -183,6 +184,21 @@ def _compile(
                 cells,
             )
     return replace(graph, prefix_consistent=consistent and (bool(shorter) or n_tokens == 1))
+
+
+def _run_checked(
+    model: Model, name: str, n_tokens: int, given: GivenValues, handler: Messenger
+) -> None:
+    """Run a program whose sites all have values, and refuse what would make them ambiguous."""
+    watch = OwnDraws()
+    run(model, n_tokens, given, handler, DistinctNames(), watch)
+    if watch.happened:
+        require_no_own_draws(
+            name,
+            lambda other: run(
+                model, n_tokens, given, Assignment(Draws(torch.Generator().manual_seed(0))), other
+            ),
+        )
 
 
 def _require_used(name: str, given: GivenValues) -> None:
@@ -213,13 +229,8 @@ def _explaining(name: str, what: str) -> Iterator[None]:
     except ConceptPPLError:
         raise
     except (Exception, SystemExit) as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.line]
-        own = [
-            f
-            for f in frames
-            if not re.search(r"site-packages|contextlib\.py|concept_ppl/programs/", f.filename)
-        ]
-        where = f" at line {own[-1].lineno} ({own[-1].line})" if own else ""
+        line = line_of_error(error.__traceback__)
+        where = f" at {line}" if line is not None else ""
         text = str(error).strip().splitlines()
         reason = text[0].rstrip(".") if text else type(error).__name__
         if _is_control_flow(error):

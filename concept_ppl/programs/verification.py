@@ -36,10 +36,25 @@ def require_agreement(graph: FactorGraph, model: Any, given: GivenValues, draws:
         run(model, graph.n_tokens, given, check := Assignment(draws))
         site = _first_disagreement(graph, check, graph.n_tokens)
         if site is not None:
+            _require_repeatable(graph, model, given, draws, check)
             raise ModelError(
                 f"site '{site}' gets another table when its parents are enumerated than when they "
                 f"have single values; index tables with Vindex(TABLE)[a, b], never TABLE[a][b], "
                 f"and combine concepts elementwise."
+            )
+
+
+def _require_repeatable(
+    graph: FactorGraph, model: Any, given: GivenValues, draws: Draws, before: Assignment
+) -> None:
+    """Refuse a program that says something else at the same values when it runs once more."""
+    draws.turn -= 1
+    run(model, graph.n_tokens, given, after := Assignment(draws))
+    for site, table in before.tables.items():
+        if site not in after.tables or not torch.equal(table, after.tables[site]):
+            raise ModelError(
+                f"site '{site}' gets another table each time that the program runs, at the same "
+                f"values of its parents; take what is random, or changes, out of the function."
             )
 
 

@@ -193,7 +193,6 @@ def folder(here):
         ("analyse states p.parquet -o r --control b=bags", ["bags", "final_norm"]),
         ("analyse states p.parquet -o r --control b=fewer", ["fewer", "20", "60"]),
         ("analyse states p.parquet -o r --control b=nan", ["nan/final_norm.safetensors", "row 7"]),
-        ("study language -o r --world foo", ["'foo'", "fixed or switching"]),
         ("study language -o r --languages en,xx", ["'xx'", "wordfreq"]),
         ("study language -o r --languages en", ["two or more"]),
         ("study language -o r --level 2", ["2.0", "between 0 and 1"]),
@@ -327,3 +326,25 @@ def test_an_impossible_context_is_named_by_file_and_row(folder):
     assert "never.parquet" in message
     assert "row 1" in message
     assert not Path("deep").exists()
+    assert "position 1, token 2" in message
+    assert "--impossible mark" in message
+
+
+def test_an_impossible_context_is_marked_on_request(folder):
+    pd.DataFrame({"x": [[0, 1], [0, 2]]}).to_parquet("never.parquet")
+    succeeds("posterior m.py:never_two never.parquet -o o.parquet --impossible mark")
+    table = pd.read_parquet("o.parquet")
+    assert np.isneginf(table["log_evidence"]).tolist() == [False, True]
+    assert np.isneginf(table[["log_p.c.0", "log_p.c.1"]]).to_numpy().all(1).tolist() == [
+        False,
+        True,
+    ]
+    assert math.isclose(table["log_p.c.1"][0], math.log(0.4), abs_tol=1e-12)
+
+
+def test_a_refusal_does_not_list_a_thousand_columns(folder):
+    pd.DataFrame({f"column_{n}": [1] for n in range(1_000)}).to_parquet("wide.parquet")
+    for command in ("posterior m.py wide.parquet -o o.parquet", "extract m wide.parquet -o s"):
+        message = refused(command)
+        assert "column_9 and 990 more" in message
+        assert len(message) < 300

@@ -84,9 +84,6 @@ def test_states_at_words_and_at_every_token(language_model, here: Path) -> None:
         )
     assert "no column other" in refused(f"{source} --positions word --word-column other -o w")
     assert "words go with" in refused(f"{source} --positions word -o w")
-    assert "'middle' are unknown" in refused(f"{source} --positions middle -o w")
-    assert "not stored as 'int8'" in refused(f"{source} --store int8 -o w")
-    assert "dtype 'int8'" in refused(f"{source} --dtype int8 -o w")
 
 
 def read_shards_as_read(folder: Path) -> dict[str, np.ndarray]:

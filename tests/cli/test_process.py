@@ -26,6 +26,27 @@ def model(n_tokens):
     time.sleep(600)
 """
 
+DEAF = """
+import time
+
+def model(n_tokens):
+    while True:
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            pass
+"""
+UNKNOWN = """
+import pyro, torch
+import pyro.distributions as dist
+
+def model(n_tokens):
+    words = pyro.sample("words", dist.Dirichlet(torch.ones(30)))
+    pyro.sample("a", dist.Bernoulli(0.5))
+    with pyro.plate("position", n_tokens):
+        pyro.sample("x", dist.Categorical(words))
+"""
+
 
 def shell(*words: str, **options: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(  # type: ignore[call-overload,no-any-return]
@@ -56,31 +77,67 @@ def test_bad_input_is_one_line_on_stderr_and_status_2(here):
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.skipif(
+HEARS = pytest.mark.skipif(
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
     reason="a shell starts what it sends to the background deaf to interrupts",
 )
-def test_an_interrupt_ends_with_130_and_leaves_nothing(here):
-    Path("endless.py").write_text(ENDLESS)
-    words = [COMMAND, "simulate", "endless.py", "-o", "deep/o.parquet"]
+
+
+def interrupted(here: Path, sign_of_work: str, *words: str) -> tuple[float, str]:
+    """Start a command, send it Ctrl-C once a file shows that it works; seconds, and stderr."""
     process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=here
+        [COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=here
     )
     try:
         patience = time.monotonic() + 60
-        while not list(here.glob("deep/.o.parquet.*")):
+        while not list(here.glob(sign_of_work)):
             assert process.poll() is None
             assert time.monotonic() < patience
             time.sleep(0.02)
+        start = time.monotonic()
         os.kill(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
+        seconds = time.monotonic() - start
     finally:
         process.kill()
         process.communicate()
     assert process.returncode == 130
-    assert out == ""
-    assert "Traceback" not in err
+    return seconds, err
+
+
+@HEARS
+@pytest.mark.parametrize("program", [ENDLESS, DEAF])
+def test_an_interrupt_ends_with_130_in_five_seconds_and_leaves_nothing(program, here):
+    Path("endless.py").write_text(program)
+    words = ("simulate", "endless.py", "-o", "deep/o.parquet")
+    seconds, err = interrupted(here, "deep/.o.parquet.*", *words)
+    assert seconds < 5
+    assert err == "interrupted: nothing was kept; the same command starts again.\n"
     assert set(tree(here)) == {"endless.py"}
+
+
+@HEARS
+@pytest.mark.slow
+def test_an_interrupted_fit_says_from_where_the_same_command_goes_on(here):
+    succeeds(f"simulate word_languages -n 60 {WORLD} -o t.pq")
+    Path("own.py").write_text(UNKNOWN)
+    words = ("fit", "own.py", "t.pq", "--method", "nuts", "--draws", "100000", "-o", "f.nc")
+    _, err = interrupted(here, "f.state", *words, "--checkpoint", "f.state")
+    assert err == (
+        "interrupted: what was finished is kept in f.state; the same command goes on from there.\n"
+    )
+    assert not Path("f.nc").exists()
+
+
+@HEARS
+@pytest.mark.slow
+def test_an_interrupted_extraction_says_from_where_the_same_command_goes_on(here, language_model):
+    succeeds(f"simulate switching_languages -n 60 {WORLD} -o t.pq")
+    again = ("extract", str(language_model), "t.pq", "--batch-tokens", "8", "-o", "states")
+    seconds, err = interrupted(here, ".states.partial/journal", *again)
+    assert seconds < 5
+    assert err.startswith("interrupted: what was finished is kept in .states.partial; the same c")
+    assert shell(*again).returncode == 0
 
 
 def test_version():

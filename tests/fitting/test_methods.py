@@ -11,7 +11,7 @@ import concept_ppl
 from concept_ppl import fit, load_model, posterior, simulate
 from concept_ppl.errors import InputError, ModelError
 from concept_ppl.fitting.likelihoods.likelihood import make_likelihood
-from concept_ppl.inference.posteriors import ImpossibleContextError
+from concept_ppl.inference.impossible_contexts import ImpossibleContextError
 
 from .programs import classes, exchangeable, mixture
 

@@ -1,13 +1,17 @@
 """A posterior averaged over draws is the ratio of averaged joint probabilities."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from concept_ppl import load_model, posterior
 from concept_ppl.contexts.tokens import as_contexts
 from concept_ppl.fitting.fits.fitted_models import draws_of
 from concept_ppl.fitting.fits.predictions import averaged_posterior
 from concept_ppl.fitting.fits.replicates import replicate
+from concept_ppl.inference import ImpossibleContextError
 
 from .made_fits import made_fit, made_tokens, write_program
 
@@ -47,6 +51,31 @@ def test_contexts_that_were_fitted_count_every_draw_alike(made):
     np.testing.assert_allclose(
         found.log_marginals["topic"].exp(), np.mean(each, axis=0), rtol=1e-10
     )
+
+
+def test_a_context_that_some_draws_cannot_produce_is_answered_by_the_others(made):
+    model, fit, _ = made
+
+    def zero(values, n_draws):
+        matched = {name: np.array(table) for name, table in values.items()}
+        words = matched["words"].reshape(-1, *matched["words"].shape[2:])
+        words[:n_draws, :, 3] = 0.0
+        words /= words.sum(-1, keepdims=True)
+        return replace(fit, matched=matched)
+
+    contexts = as_contexts([[0, 1], [3]])
+    some = averaged_posterior(model, zero(fit.matched, 5), contexts, n_draws=20, seen=False)
+    for table in (some.log_marginals["topic"], some.log_evidence, some.entropy):
+        assert bool(torch.isfinite(table).all())
+    none = zero(fit.matched, 20)
+    with pytest.raises(ImpossibleContextError, match="row 1; mark them"):
+        averaged_posterior(model, none, contexts, n_draws=20, seen=False)
+    marked = averaged_posterior(
+        model, none, contexts, n_draws=20, seen=False, joint=True, impossible="mark"
+    )
+    assert torch.isneginf(marked.log_joint).all(1).tolist() == [False, True]
+    assert torch.isneginf(marked.log_marginals["topic"]).all(1).tolist() == [False, True]
+    assert marked.entropy[1] == 0
 
 
 def test_fewer_draws_are_spread_over_the_chains(made):

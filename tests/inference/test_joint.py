@@ -15,7 +15,7 @@ def test_a_joint_too_large_is_refused_before_anything_is_computed(monkeypatch):
     def never(*_, **__):
         raise AssertionError("computed")
 
-    monkeypatch.setattr("concept_ppl.inference.posteriors._engine", never)
+    monkeypatch.setattr("concept_ppl.inference.engines._engine", never)
     tree = load_model("concept_tree", concepts=40)
     bytes_needed = (
         r"1,099,511,627,776 joint values takes [\d,]{18,} bytes, the budget is 2,000,000,000"

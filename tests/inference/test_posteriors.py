@@ -15,8 +15,9 @@ from pyro.ops.indexing import Vindex
 
 from concept_ppl.contexts.tokens import Contexts
 from concept_ppl.errors import InputError, MemoryBudgetError
+from concept_ppl.inference.impossible_contexts import ImpossibleContextError
 from concept_ppl.inference.plans import make_plan
-from concept_ppl.inference.posteriors import ImpossibleContextError, posterior
+from concept_ppl.inference.posteriors import posterior
 from concept_ppl.programs.tracing import compile_model
 
 from ..support.brute_force import smooth, solve, solve_prefixes
@@ -257,7 +258,7 @@ def test_a_concept_behind_the_evidence_is_right_in_the_tails():
 def test_impossible_contexts_are_named_by_row_or_marked():
     model = coin((0.0, 0.0))
     contexts = [[0], [0, 1], [0, 0], [1]]
-    with pytest.raises(ImpossibleContextError, match=r"2 contexts have probability zero.*row 1, 3"):
+    with pytest.raises(ImpossibleContextError, match=r"2 contexts have .* zero.*row 1 .*; row 3 "):
         posterior(model, contexts)
     for engine in ("dense", "elimination"):
         result = posterior(model, contexts, joint=True, engine=engine, impossible="mark")

@@ -13,8 +13,9 @@ import torch
 from pyro.ops.indexing import Vindex
 from scipy import stats
 
-from concept_ppl.errors import InputError
-from concept_ppl.inference.simulation import simulate
+from concept_ppl.errors import InputError, MemoryBudgetError, ModelError
+from concept_ppl.inference import simulation
+from concept_ppl.inference.simulation import simulate, simulate_blocks
 
 from ..support.brute_force import log_weights, unroll
 from ..support.programs import as_program, example_moving_world, example_static_world
@@ -94,6 +95,36 @@ def test_lengths_are_uniform_and_each_has_its_own_law():
     assert table.index.equals(pd.RangeIndex(N))
 
 
+def test_tables_of_consecutive_rows_are_the_whole_and_have_its_law(monkeypatch):
+    monkeypatch.setattr(simulation, "BLOCK", 1_000)
+    for model in (by_length, as_program(example_moving_world())):
+        whole = simulate(model, N, lengths=(1, 3), seed=3)
+        blocks = list(simulate_blocks(model, N, lengths=(1, 3), seed=3))
+        assert [len(block) for block in blocks] == [1_000] * (N // 1_000)
+        pd.testing.assert_frame_equal(pd.concat(blocks), whole)
+        assert whole.index.equals(pd.RangeIndex(N))
+        first, second = ([tuple(x) for x in block["x"]] for block in blocks[:2])
+        assert first != second
+    table = simulate(by_length, N, lengths=(1, 3), seed=3)
+    cells = {(n, heads): (n if heads else 4 - n) / 12 for n in (1, 2, 3) for heads in (0, 1)}
+    assert_fits(list(zip(table["x"].map(len), table["a"].astype(int), strict=True)), cells)
+    lengths = np.arange(2_500) % 3
+    given = simulate(by_length, 2_500, lengths=lengths, seed=3)
+    np.testing.assert_array_equal(given["x"].map(len), lengths)
+
+
+def test_long_contexts_are_drawn_fewer_at_a_time(monkeypatch):
+    monkeypatch.setattr(simulation, "BLOCK_TOKENS", 100)
+    sizes = [len(block) for block in simulate_blocks(by_length, 60, lengths=(1, 4))]
+    assert sizes == [25, 25, 10]
+
+
+def test_a_table_too_large_for_memory_is_refused_before_it_is_drawn(monkeypatch):
+    monkeypatch.setattr(simulation, "BLOCK", 100)
+    with pytest.raises(MemoryBudgetError, match=r"10,000,000,000,000 contexts would take .* PB of"):
+        simulate(by_length, 10**13, lengths=2)
+
+
 def test_the_same_seed_gives_the_same_rows_and_another_seed_others():
     model = as_program(example_moving_world())
     first, again, other = (simulate(model, 200, seed=seed) for seed in (5, 5, 6))
@@ -143,3 +174,13 @@ def test_bad_numbers_are_refused():
     for lengths in ((3, 1), -1, (-1, 2)):
         with pytest.raises(InputError, match="lengths must be 0 or more, shortest first"):
             simulate(model, 1, lengths=lengths)
+
+
+def test_a_concept_does_not_take_the_place_of_a_column_that_means_something_else():
+    def model(n_tokens):
+        pyro.sample("weight", dist.Bernoulli(0.5))
+        with pyro.plate("position", n_tokens):
+            pyro.sample("x", dist.Bernoulli(0.5))
+
+    with pytest.raises(ModelError, match="give the site 'weight' another name"):
+        simulate(model, 5)

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from concept_ppl.analyses.studies.laboratory.cells import Cell, Shard, answer_cells, read_cells
@@ -88,6 +89,7 @@ def test_what_is_no_cell_or_no_shard_is_refused(tmp_path):
 
 
 SCRIPT = """
+import signal
 import sys
 import time
 from pathlib import Path
@@ -98,6 +100,7 @@ def slow(settings):
     return {"answer": settings["seed"] / 7}
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     plan = [Cell({"seed": s}, str(s)) for s in range(8)]
     answer_cells(plan, slow, Path("cells"), n_workers=int(sys.argv[1]))
 """
@@ -127,3 +130,30 @@ def test_a_killed_study_stops_its_workers_and_goes_on_to_the_same_bytes(tmp_path
     assert files(part) == left
     subprocess.run([sys.executable, script, "2"], cwd=part, check=True)
     assert files(part) == files(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_an_interrupted_study_ends_at_once_with_its_workers(whole_group, tmp_path):
+    """A terminal sends Ctrl-C to the workers too, which are deaf to it."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.replace("sleep(0.4)", "sleep(0.4 if settings['seed'] < 2 else 60)"))
+    study = subprocess.Popen(
+        [sys.executable, script, "2"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while len(files(tmp_path)) < 2:
+        assert study.poll() is None
+        time.sleep(0.05)
+    children = psutil.Process(study.pid).children(recursive=True)
+    workers = [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+    assert len(workers) == 2
+    (os.killpg if whole_group else os.kill)(study.pid, signal.SIGINT)
+    assert psutil.wait_procs(workers, timeout=5)[1] == []
+    _, err = study.communicate(timeout=60)
+    assert study.returncode != 0
+    assert err.count("Traceback") == 1
+    assert len(files(tmp_path)) == 2

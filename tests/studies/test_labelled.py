@@ -180,5 +180,14 @@ def test_a_missing_table_and_one_in_another_encoding_are_told(tmp_path: Path) ->
     with pytest.raises(InputError, match="does not exist"):
         read_labelled(tmp_path / "texts.csv")
     (tmp_path / "texts.csv").write_bytes("text,label\nété,a\n".encode("latin-1"))
-    with pytest.raises(InputError, match="cannot be read as a CSV in UTF-8"):
+    with pytest.raises(InputError, match="is not text in UTF-8"):
         read_labelled(tmp_path / "texts.csv")
+
+
+def test_a_text_may_be_longer_than_the_csv_module_expects(tmp_path: Path) -> None:
+    path = tmp_path / "texts.csv"
+    limit = csv.field_size_limit()
+    long = "rain " * limit
+    path.write_text("\n".join(["text,label", *GOOD, f"{long},a"]), encoding="utf-8")
+    assert len(read_labelled(path).texts[-1]) > limit
+    assert csv.field_size_limit() == limit

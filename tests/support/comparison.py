@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from concept_ppl.inference.posteriors import Posterior
+from concept_ppl.inference.results import Posterior
 
 from .brute_force import Reference
 

@@ -2,7 +2,8 @@
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 
 TEXT = "text"
 MOST_VALUES = 50
 """A column with more values than this is no label but a number, a name or a date."""
 FEWEST_PER_VALUE = 4
 FEWEST_TEXTS = 60
+LONGEST_FIELD = 2**31 - 1
 RESERVED = frozenset({"x", "y", "position"})
 """Names of sites that are not concepts."""
 
@@ -129,13 +131,15 @@ def _read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path} does not exist; name a CSV with columns text and labels.")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file, _fields_of_any_length():
             rows = list(csv.reader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a CSV in UTF-8 ({error}).") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text in UTF-8 ({error}).") from error
+    except (OSError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a CSV ({error}).") from error
     rows = [row for row in rows if row]
     if not rows or TEXT not in rows[0]:
-        head = ", ".join(rows[0]) if rows else "nothing"
+        head = listed(rows[0]) if rows else "nothing"
         raise InputError(f"{path} has no column text; its first line has: {head}.")
     header = rows[0]
     twice = [name for name in header if header.count(name) > 1]
@@ -150,12 +154,22 @@ def _read_table(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows[1:], columns=header, dtype=str)
 
 
+@contextmanager
+def _fields_of_any_length() -> Iterator[None]:
+    """Lift the limit that the csv module sets to one field of a file: a text may be long."""
+    before = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
 def _label_names(
     path: str | Path, table: pd.DataFrame, labels: Sequence[str], cluster: str | None
 ) -> list[str]:
     for name in (*labels, *([cluster] if cluster else [])):
         if name not in table.columns:
-            raise InputError(f"{path} has no column {name}; it has: {', '.join(table.columns)}.")
+            raise InputError(f"{path} has no column {name}; it has: {listed(table.columns)}.")
     names = list(dict.fromkeys(labels)) or [n for n in table.columns if n not in {TEXT, cluster}]
     if not names or TEXT in names:
         raise InputError(f"{path} has no column of labels beside text; add one.")

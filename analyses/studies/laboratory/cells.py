@@ -14,13 +14,15 @@ import hashlib
 import json
 import math
 import os
+import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -134,13 +136,40 @@ def answer_cells(
             _answer(cell, measure, folder)
             report(number, len(distinct))
         return len(missing)
-    context = get_context("spawn")
-    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_follow_parent) as pool:
-        futures = [pool.submit(_answer, cell, measure, folder) for cell in missing]
+    with _workers(n_workers) as pool:
+        with _deaf_to_interrupts():  # a worker is deaf from its first moment on
+            futures = [pool.submit(_answer, cell, measure, folder) for cell in missing]
         for number, future in enumerate(as_completed(futures), start=done + 1):
             _raise_at_once(future, pool)
             report(number, len(distinct))
     return len(missing)
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Start workers, and end them at once, whatever they are at, if this process is interrupted."""
+    context = get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_follow_parent) as pool:
+        try:
+            yield pool
+        except (KeyboardInterrupt, SystemExit):
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in active_children():
+                worker.terminate()
+            raise
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let processes that are started here hear no Ctrl-C; one that comes meanwhile comes after."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def read_cells(plan: Sequence[Cell], folder: Path) -> list[dict[str, Any]]:

@@ -132,8 +132,7 @@ def run_laboratory(
     if n_workers < 1:
         raise InputError(f"workers is {n_workers}; give at least 1.")
     require_writable(folder, force=force, known_by=REPORT_FILES)
-    target = Path(folder)
-    store = cells or target.with_name(f"{target.resolve().name}.cells")
+    store = cells or cells_beside(folder)
     plan = study.plan(extent)
     part = plan if shard is None else shard.of(plan)
     with stage("answer cells") as progress:
@@ -144,6 +143,11 @@ def run_laboratory(
     report = study.compose(frame, extent, _manifest(study, extent, command, len(plan)))
     with stage("write the report"):
         return write_report(report, folder, force=force)
+
+
+def cells_beside(folder: str | Path) -> Path:
+    """Return the folder of a study's answers that is used where none is named."""
+    return Path(folder).with_name(f"{Path(folder).resolve().name}.cells")
 
 
 def _manifest(

@@ -22,7 +22,7 @@ from concept_ppl.analyses.studies.stages.state_report import (
 )
 from concept_ppl.bridge import States, load_states
 from concept_ppl.contexts.posterior_tables import read_posterior
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 from concept_ppl.outputs import require_writable
 from concept_ppl.reports import Report, build_manifest, write_report
 
@@ -69,7 +69,7 @@ def analyse_stored(
     sites = _sites(states, states_folder)
     headline = site or (HEADLINE if HEADLINE in sites else sites[-1])
     if headline not in sites:
-        raise InputError(f"{states_folder} has no site '{headline}'; it has: {', '.join(sites)}.")
+        raise InputError(f"{states_folder} has no site '{headline}'; it has: {listed(sites)}.")
     controls = _controls(states, headline)
     for name, path in others.items():
         controls[name] = _control(path, headline, len(table), posterior_path)

@@ -33,7 +33,7 @@ from concept_ppl.analyses import (
     posterior_form,
 )
 from concept_ppl.contexts.posterior_tables import probabilities
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 
 from .announcements import Counter
 from .concept_probes import concept_probes
@@ -176,7 +176,7 @@ def analyse_states(
         If rows do not match, a log-odds is infinite or constant, or a state is not finite.
     """
     if headline not in states:
-        raise InputError(f"no states at site '{headline}'; there are: {', '.join(states)}.")
+        raise InputError(f"no states at site '{headline}'; there are: {listed(states)}.")
     random_states = random_states or {}
     odds = varying_log_odds(posterior)
     n_steps = len(states) + len(random_states) + 3 + len(CLAIMS)

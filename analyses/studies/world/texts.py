@@ -13,8 +13,13 @@ from concept_ppl.analyses.studies.stages.model_states import Where
 from concept_ppl.contexts.posterior_tables import concept_columns
 from concept_ppl.contexts.tokens import Contexts, as_contexts
 from concept_ppl.errors import InputError
-from concept_ppl.inference import posterior, predictive, simulate
-from concept_ppl.inference.posteriors import ImpossibleContextError, Posterior
+from concept_ppl.inference import (
+    ImpossibleContextError,
+    Posterior,
+    posterior,
+    predictive,
+    simulate,
+)
 from concept_ppl.programs import Model
 
 from .plan import ALL, LAST, WorldStudy

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 
 EMBEDDING = "embedding"
 FINAL_NORM = "final_norm"
@@ -108,7 +108,7 @@ def resolve_sites(language_model: HasSites, sites: str | Sequence[str]) -> tuple
     unknown = [name for name in names if name not in known]
     if unknown:
         raise InputError(
-            f"Unknown site {', '.join(map(repr, unknown))}; this model has "
+            f"Unknown site {listed(map(repr, unknown))}; this model has "
             f"{_in_words(known, language_model.n_blocks)}."
         )
     return names
@@ -118,7 +118,7 @@ def _in_words(known: Sequence[str], n_blocks: int) -> str:
     """List the sites, the blocks by the first and the last of them."""
     others = [site for site in known if block_number(site) is None]
     if len(others) == len(known):
-        return f"{', '.join(known)}: no block of it holds one vector a token"
+        return f"{listed(known)}: no block of it holds one vector a token"
     blocks = [f"{resid(1)} to {resid(n_blocks)}"]
     before = [EMBEDDING] if EMBEDDING in others else []
     return ", ".join([*before, *blocks, *(site for site in others if site != EMBEDDING)])

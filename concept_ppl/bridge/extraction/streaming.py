@@ -8,7 +8,6 @@ reached the disk. Batches are the same in every run, so the result is the same t
 """
 
 import json
-import shutil
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,13 +29,14 @@ from concept_ppl.bridge.storage.shards import (
     shard_size,
 )
 from concept_ppl.bridge.storage.states import KNOWN_BY, States
-from concept_ppl.errors import InputError, LanguageModelError
-from concept_ppl.outputs import resumable_folder
+from concept_ppl.errors import LanguageModelError
+from concept_ppl.outputs import in_bytes, require_room, resumable_folder
 
 from .reading_plan import Batch, ReadingPlan
 
 REQUEST = "request.json"
 JOURNAL = "journal"
+ROOMIER = "ask for fewer sites, store bfloat16, or name a folder on another disk"
 
 
 def stream_states(
@@ -89,12 +89,12 @@ def stream_states(
     with resumable_folder(folder, force=force, known_by=KNOWN_BY) as partial:
         resumed = _same_request(partial, request)
         needed = sum(shard_size(site, shape, dtype) for site in sites)
-        _require_room(folder, partial, 0 if resumed else needed)
+        if not resumed:
+            require_room(folder, needed, ROOMIER)
         if announce is not None:
             announce(
                 f"{folder}: {plan.n_rows:,} states of {width:,} {dtype} at {len(sites)} sites, "
-                f"{_in_words(needed)}"
-                + (", going on where the last run stopped" if resumed else "")
+                f"{in_bytes(needed)}" + (", going on where the last run stopped" if resumed else "")
             )
         if not resumed:
             for site in sites:
@@ -187,19 +187,3 @@ def _same_request(partial: Path, request: Mapping[str, Any]) -> bool:
     for member in partial.iterdir():
         member.unlink()
     return False
-
-
-def _require_room(folder: str | Path, partial: Path, needed: int) -> None:
-    free = shutil.disk_usage(partial).free
-    if needed > free:
-        raise InputError(
-            f"{folder} would take {_in_words(needed)}, and the disk has {_in_words(free)} left; "
-            "ask for fewer sites, store bfloat16, or name a folder on another disk."
-        )
-
-
-def _in_words(n_bytes: int) -> str:
-    for size, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB")):
-        if n_bytes >= size:
-            return f"{n_bytes / size:.1f} {unit}"
-    return f"{n_bytes / 1000:.1f} kB"

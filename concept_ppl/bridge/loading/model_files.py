@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from concept_ppl.errors import InputError, LanguageModelError
+from concept_ppl.errors import InputError, LanguageModelError, listed
 
 from .gguf_cache import dequantised, digest_of_file
 from .quiet import quiet_transformers
@@ -108,7 +108,7 @@ def _download(name: str, revision: str | None, with_weights: bool, with_code: bo
         cached = f"models--{name.replace('/', '--')}"
         raise LanguageModelError(
             f"{name} is neither a local folder nor a .gguf file nor one of "
-            f"{', '.join(SHIPPED_WEIGHTS)}, and the Hugging Face hub does not give it "
+            f"{listed(SHIPPED_WEIGHTS)}, and the Hugging Face hub does not give it "
             f"({type(error).__name__}): check the id and the connection, or, without one, run "
             f"`hf download {name}` elsewhere and put the folder {cached} that it makes into "
             f"{HF_HUB_CACHE}."

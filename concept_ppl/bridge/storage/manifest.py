@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 
 from .shards import (
     StateType,
@@ -122,5 +122,5 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     kinds = {"sites": list, "shards": dict, "n_contexts": int, "width": int, "provenance": dict}
     wrong = [key for key, kind in kinds.items() if not isinstance(manifest.get(key), kind)]
     if wrong:
-        raise InputError(f"{path} lacks a valid {', '.join(wrong)}; extract the states anew.")
+        raise InputError(f"{path} lacks a valid {listed(wrong)}; extract the states anew.")
     return manifest

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 from concept_ppl.outputs import new_folder
 
 from .manifest import CONTEXTS, MANIFEST, SINK_FACTOR, complete
@@ -80,7 +80,7 @@ class States:
             If the site is not among ``sites``, or a stored state is NaN or infinite.
         """
         if site not in self.sites:
-            raise InputError(f"No states at site {site!r}; there are {', '.join(self.sites)}.")
+            raise InputError(f"No states at site {site!r}; there are {listed(self.sites)}.")
         return self.arrays[site]
 
     def sinks(self, site: str, factor: float = SINK_FACTOR) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from pyro.infer import SVI, Trace_ELBO, autoguide
 from pyro.optim import ClippedAdam
 from torch import Tensor
 
-from concept_ppl.errors import InputError, ModelError
+from concept_ppl.errors import InputError, ModelError, listed
 from concept_ppl.fitting.likelihoods.collapse import collapsed_program
 from concept_ppl.fitting.likelihoods.likelihood import Likelihood
 
@@ -47,9 +47,7 @@ def make_guide(name: str, program: Any) -> Any:
     """Return one of Pyro's automatic guides by its name."""
     kind = getattr(autoguide, name, None)
     if not (isinstance(kind, type) and issubclass(kind, autoguide.AutoGuide)):
-        known = ", ".join(
-            n for n in dir(autoguide) if n.startswith("Auto") and n not in {"AutoGuide"}
-        )
+        known = listed(n for n in dir(autoguide) if n.startswith("Auto") and n not in {"AutoGuide"})
         raise InputError(f"guide '{name}' is none of Pyro's: {known}.")
     return kind(program)
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_ppl.errors import ModelError
+from concept_ppl.errors import ModelError, listed
 from concept_ppl.programs.graph_assembly import Model
 from concept_ppl.programs.sources import load_program
 from concept_ppl.zoo import model_file
@@ -37,7 +37,7 @@ def load_fitted(path: str | Path, **parameters: Any) -> Model:
     unknown = [name for name in parameters if name not in fit.shapes]
     if unknown:
         raise ModelError(
-            f"{path} has no parameter '{unknown[0]}'; it has: {', '.join(fit.shapes)}. What the "
+            f"{path} has no parameter '{unknown[0]}'; it has: {listed(fit.shapes)}. What the "
             f"program was built with is part of the fit."
         )
     model.values = {**getattr(model, "values", {}), **fit.values, **parameters}  # type: ignore[attr-defined]

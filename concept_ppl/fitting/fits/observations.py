@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts
-from concept_ppl.errors import InputError
+from concept_ppl.errors import InputError, listed
 from concept_ppl.fitting.likelihoods.program import learn_structure
 from concept_ppl.programs.graph_assembly import Model
 
@@ -86,10 +86,10 @@ def observations(
     given = {}
     for name in known:
         if name not in graph.concepts:
-            names = ", ".join(graph.concepts)
+            names = listed(graph.concepts)
             raise InputError(f"model {graph.name} has no concept '{name}'; it has: {names}.")
         if name not in table:
-            names = ", ".join(map(str, table.columns))
+            names = listed(table.columns)
             raise InputError(f"there is no column {name} of known values; there are: x, {names}.")
         given[name] = _label_indices(table[name], name, graph.concepts[name].labels)
     weights = _numbers(table["weight"]) if "weight" in table else None
@@ -114,7 +114,7 @@ def _label_indices(column: "pd.Series[Any]", name: str, labels: Sequence[str]) -
     if wrong.any():
         row = int(np.argmax(wrong))
         raise InputError(
-            f"row {row}: {name} is {column.iloc[row]!r}, none of its values {', '.join(labels)}."
+            f"row {row}: {name} is {column.iloc[row]!r}, none of its values {listed(labels)}."
         )
     return np.where(column.notna(), index, UNOBSERVED).astype(np.int64)
 

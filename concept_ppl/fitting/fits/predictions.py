@@ -9,7 +9,10 @@ from torch import Tensor
 
 from concept_ppl.contexts.tokens import Contexts
 from concept_ppl.errors import ModelError
-from concept_ppl.inference.posteriors import Posterior, posterior
+from concept_ppl.inference.impossible_contexts import ImpossibleContextError
+from concept_ppl.inference.posteriors import posterior
+from concept_ppl.inference.results import Posterior
+from concept_ppl.logspace import normalise
 from concept_ppl.programs.graph_assembly import Model
 
 from .fits import Fit
@@ -28,6 +31,7 @@ def averaged_posterior(
     joint: bool = False,
     memory: float = 2e9,
     device: torch.device | str = "cpu",
+    impossible: str = "raise",
     progress: Progress | None = None,
 ) -> Posterior:
     """Return log p(concepts | context, data): the posterior averaged over the parameters' draws.
@@ -49,16 +53,31 @@ def averaged_posterior(
     joint, memory, device, progress
         As in :func:`concept_ppl.posterior`. The joint is computed in any case: the entropy of an
         average is not the average of entropies.
+    impossible
+        As in :func:`concept_ppl.posterior`, of contexts that no draw can produce.
 
     Returns
     -------
     Posterior
         ``log_evidence`` is log (1/S) Σ_s p(x | θ_s).
+
+    Raises
+    ------
+    ImpossibleContextError
+        If ``impossible`` is ``raise`` and a context has probability zero at every draw.
     """
     draws = draws_of(fit, n_draws)
     total, evidence, answer = None, None, None
     for number, values in enumerate(draws):
-        answer = posterior(model, contexts, values=values, joint=True, memory=memory, device=device)
+        answer = posterior(
+            model,
+            contexts,
+            values=values,
+            joint=True,
+            memory=memory,
+            device=device,
+            impossible="mark",
+        )
         assert answer.log_joint is not None
         own = answer.log_evidence
         weighed = answer.log_joint if seen else answer.log_joint + own[:, None]
@@ -68,7 +87,10 @@ def averaged_posterior(
             progress(number + 1, len(draws))
     if answer is None or total is None or evidence is None:
         raise ModelError("the fit holds no draws to average over.")
-    log_joint = total.log_softmax(1)
+    if impossible == "raise" and bool((nowhere := torch.isneginf(evidence)).any()):
+        rows = nowhere.nonzero().squeeze(1).numpy(force=True)
+        raise ImpossibleContextError(answer.model, rows, can_be_marked=True)
+    log_joint = normalise(total, 1)
     return replace(
         answer,
         log_marginals=_marginals(answer, log_joint),

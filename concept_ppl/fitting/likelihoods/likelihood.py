@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts, as_contexts
-from concept_ppl.errors import InputError
-from concept_ppl.inference.evidence import require_tokens
+from concept_ppl.errors import InputError, listed
+from concept_ppl.inference.batches import require_tokens
+from concept_ppl.inference.impossible_contexts import ImpossibleContextError
 from concept_ppl.inference.plans import dense_scope, make_plan
-from concept_ppl.inference.posteriors import ImpossibleContextError
 from concept_ppl.programs.graph_assembly import Model
 
 from .dense_evidence import DenseEvidence, dense_evidence
@@ -262,7 +262,7 @@ def _indices(
     checked = {}
     for name, values in found.items():
         if name not in sizes:
-            known = ", ".join(sizes) or "none"
+            known = listed(sizes) or "none"
             raise InputError(f"{argument}: the model has no site '{name}'; it has: {known}.")
         try:
             array = np.asarray(values).astype(np.int64)
