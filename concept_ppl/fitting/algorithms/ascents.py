@@ -82,9 +82,13 @@ class Pace:
 
 
 class Ascent(Protocol):
-    """A series of steps uphill; ``values`` are the parameters that the last step evaluated."""
+    """A series of steps uphill; ``values`` are the parameters that the last step evaluated.
+
+    ``leapt`` says that the last step was extrapolated: a small gain of it is no end.
+    """
 
     values: dict[str, Tensor]
+    leapt: bool
 
     def step(self) -> tuple[float, float]:
         """Return log-evidence and log prior of ``values``, and find better ones."""
@@ -187,7 +191,7 @@ def _climb(
         if gain < -DESCENT * max(abs(objective), 1.0) and tolerance >= 0 and fell_at is None:
             fell_at = iteration
         last = objective
-        if gain < tolerance * n_tokens:
+        if gain < tolerance * n_tokens and not ascent.leapt:
             converged = True
             break
         if iteration + 1 < iterations:
