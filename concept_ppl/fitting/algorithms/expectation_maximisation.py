@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyro.distributions as dist
 import numpy as np
+import pyro.distributions as dist
 import torch
 from torch import Tensor
 

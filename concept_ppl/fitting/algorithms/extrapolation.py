@@ -1,10 +1,11 @@
 """How far a series of EM steps may leap: the squared extrapolation of three of its points.
 
-From θ₀, θ₁ = M(θ₀), θ₂ = M(θ₁), with r = θ₁ − θ₀, v = θ₂ − 2θ₁ + θ₀ and a = |r| / |v|, the leap goes
-to θ₀ + 2ar + a²v. Where EM contracts slowly the leap sums the steps that are left; on a plateau,
-where each step is a little longer than the one before, it runs ahead along them. Probabilities are
-extrapolated as square roots, whose distances are those of the information metric. Source: Varadhan
-and Roland (2008), https://doi.org/10.1111/j.1467-9469.2007.00585.x (scheme S3).
+From θ₀, θ₁ = M(θ₀), θ₂ = M(θ₁), with r = θ₁ − θ₀, v = θ₂ − 2θ₁ + θ₀ and a = |r| / |v|, the leap
+goes to θ₀ + 2ar + a²v. Where EM contracts slowly the leap sums the steps that are left; on a
+plateau, where each step is a little longer than the one before, it runs ahead along them.
+Probabilities are extrapolated as square roots, whose distances are those of the information
+metric. Source: Varadhan and Roland (2008), https://doi.org/10.1111/j.1467-9469.2007.00585.x
+(scheme S3).
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,15 +43,11 @@ class Leaps:
         """Return where three points lead, and the length a ≥ 1 that was taken, at most longest."""
         first, second, third = ([self._roots(p, name) for name in self.parameters] for p in points)
         steps = [b - a for a, b in zip(first, second, strict=True)]
-        turns = [
-            c - b - step for b, c, step in zip(second, third, steps, strict=True)
-        ]
+        turns = [c - b - step for b, c, step in zip(second, third, steps, strict=True)]
         length = _norm(steps) / max(_norm(turns), 1e-300)
         length = min(max(length, 1.0), longest)
         values = {}
-        for name, a, step, turn, c in zip(
-            self.parameters, first, steps, turns, third, strict=True
-        ):
+        for name, a, step, turn, c in zip(self.parameters, first, steps, turns, third, strict=True):
             moved = a + 2 * length * step + length**2 * turn
             values[name] = self._value(name, moved, c)
         return values, length
@@ -58,8 +55,8 @@ class Leaps:
     def _roots(self, values: Values, name: str) -> Tensor:
         if name in self.views:
             view = self.views[name]
-            return view.log_rows(values[name])[: view.n_own].exp().sqrt()
-        own: Tensor = self.parameters[name].transform.inv(values[name])
+            return view.log_rows(values[name].detach())[: view.n_own].exp().sqrt()
+        own: Tensor = self.parameters[name].transform.inv(values[name].detach())
         return own
 
     def _value(self, name: str, moved: Tensor, last: Tensor) -> Tensor:
