@@ -20,6 +20,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.ops.indexing import Vindex
+from statsmodels.stats.proportion import proportion_confint
 
 from concept_ppl import fit, load_model, simulate
 
@@ -71,7 +72,7 @@ def worlds(n_worlds: int) -> Iterator[World]:
             }
             name = f"{states} states, stay {stay}"
             model = hidden_markov(states, vocabulary)
-            yield World("hidden Markov", name, model, truth, 200, 15)
+            yield World("hidden Markov", name, model, truth, 100, 12)
         for topics, vocabulary in ((3, 8), (5, 20)):
             model = load_model("topic_mixture", topics=topics, vocabulary=vocabulary, learn=True)
             truth = {
@@ -80,7 +81,9 @@ def worlds(n_worlds: int) -> Iterator[World]:
             }
             yield World("mixture", f"{topics} topics", model, truth, 500, 8)
         for classes, items in ((2, 6), (4, 8)):
-            model = load_model("latent_classes", classes=classes, items=items, answers=3, learn=True)
+            model = load_model(
+                "latent_classes", classes=classes, items=items, answers=3, learn=True
+            )
             truth = {
                 "share": rng.dirichlet(np.full(classes, 5.0)),
                 "response": rng.dirichlet(np.full(3, 0.5), (items, classes)),
@@ -125,8 +128,6 @@ def judge(world: World, seed: int, starts: int) -> dict[str, Any]:
 
 def wilson(k: float, n: int) -> tuple[float, float]:
     """Return the 95% interval of a share."""
-    from statsmodels.stats.proportion import proportion_confint
-
     low, high = proportion_confint(k, n, method="wilson")
     return float(low), float(high)
 

@@ -10,7 +10,7 @@ which are the gradient.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,10 @@ class DenseEvidence:
     def n_contexts(self) -> int:
         """Number of contexts."""
         return int(self.counts.shape[0])
+
+    def take(self, rows: NDArray[np.int64]) -> "DenseEvidence":
+        """Return the evidence of some contexts."""
+        return replace(self, counts=self.counts[rows])
 
     def rows_and_prior(self, tables: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the log-rows, shape (n_rows, Π scope), and log p(s), shape (Π scope,)."""
