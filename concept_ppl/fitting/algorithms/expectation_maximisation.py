@@ -21,6 +21,7 @@ from concept_ppl.errors import ModelError
 from concept_ppl.fitting.likelihoods.likelihood import Likelihood
 from concept_ppl.fitting.likelihoods.parameters import Parameter, flatten, unflatten
 from concept_ppl.fitting.likelihoods.program import Program
+from concept_ppl.fitting.likelihoods.row_counts import row_counts
 from concept_ppl.fitting.likelihoods.ties import View
 
 from .extrapolation import Leaps
@@ -103,13 +104,13 @@ def base_of(prior: Any) -> Any:
 
 def pseudo_counts(parameter: Parameter, view: View) -> Tensor | None:
     """Return what a prior adds to the counts of each row, or None where it has no such form."""
-    shape = (view.n_own, view.width)
     if parameter.prior is None:
-        return torch.zeros(shape, dtype=torch.float64)
+        return torch.zeros((view.n_own, view.width), dtype=torch.float64)
     base = base_of(parameter.prior)
     if view.kind == "simplex" and isinstance(base, dist.Dirichlet):
         concentration: Tensor = base.concentration.expand(parameter.shape)
-        return (concentration - 1).reshape(shape).double()
+        own = (concentration - 1).reshape(view.n_own, view.n_values).double()
+        return torch.nn.functional.pad(own, (0, view.padding))
     if view.kind == "unit" and isinstance(base, dist.Beta):
         no = base.concentration0.expand(parameter.shape).reshape(-1)
         yes = base.concentration1.expand(parameter.shape).reshape(-1)
@@ -149,7 +150,7 @@ def m_step(
 ) -> dict[str, Tensor]:
     """Return better parameters for expected counts, of each piece's tables."""
     updated = dict(values)
-    by_width = _row_counts(program, counts)
+    by_width = row_counts(program, counts)
     for form in plan.closed:
         view = form.view
         found = by_width[view.width][form.start : form.start + view.n_rows]
@@ -160,21 +161,6 @@ def m_step(
         rows = torch.where(mass > 0, weights / mass.clamp_min(1e-300), before)
         updated[name] = view.value(rows, shape)
     return _climb(program, plan.open, updated, counts) if plan.open else updated
-
-
-def _row_counts(program: Program, counts: Sequence[Sequence[Tensor]]) -> dict[int, Tensor]:
-    """Return the expected counts of the stacked rows, by width."""
-    sizes: dict[int, int] = {}
-    for view in program.views:
-        sizes[view.width] = sizes.get(view.width, 0) + view.n_rows
-    total = {width: torch.zeros(n, width, dtype=torch.float64) for width, n in sizes.items()}
-    for piece, own in zip(program.pieces, counts, strict=True):
-        for tie, count in zip(piece.ties, own, strict=True):
-            tied = tie.index >= 0
-            if bool(tied.any()):
-                rows = count.reshape(-1, tie.width)[tied]
-                total[tie.width].index_add_(0, tie.index[tied], rows)
-    return total
 
 
 def _climb(

@@ -171,7 +171,7 @@ def flat_density(likelihood: Likelihood) -> FlatDensity | None:
     blocks, start, coordinates = [], 0, 0
     for view in program.views:
         pseudo = pseudo_counts(program.parameters[view.name], view)
-        if program.parameters[view.name].prior is None or pseudo is None:
+        if program.parameters[view.name].prior is None or pseudo is None or view.padding:
             return None
         alpha = pseudo.numpy() + 1
         alpha = alpha[:, ::-1] if view.is_binary else alpha

@@ -55,7 +55,8 @@ class Fit:
         From the observed information, for ``em`` and ``map``; NaN on the edge of the parameter's
         range, where it says nothing; empty where it could not be computed (a warning says why).
     n_parameters : int
-        Free ones: a row of probabilities has one less than it has values.
+        Free ones: a row of probabilities has one less than it has values that these tokens read;
+        a value that never occurs where the row is read is zero at the top, and not free.
     n_contexts, n_tokens : int
         Contexts, and observed tokens in them.
     weights : float64 array, shape (n_contexts,), or None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from concept_ppl.fitting.likelihoods.likelihood import Likelihood
 from concept_ppl.fitting.likelihoods.program import Program, Values
+from concept_ppl.fitting.likelihoods.row_counts import free_numbers
 from concept_ppl.fitting.likelihoods.ties import TableTies, stacked_rows
 
 from .symmetries import axes_of
@@ -86,6 +87,7 @@ class Point:
         with torch.no_grad():
             self.tables, _ = self.program.evaluate(values)
             self.rows = stacked_rows(self.program.views, values)
+        self.free = free_numbers(likelihood)
         self.log_evidence = self._total(self.tables)
 
     def merge(self, concept: Concept, values: Sequence[int]) -> Merge | None:
@@ -105,7 +107,7 @@ class Point:
             )
         ]
         cost = self.log_evidence - self._total(new)
-        n_removed = _n_removed(self.program, axes, values)
+        n_removed = _n_removed(self.program, axes, values, self.free)
         return Merge(tuple(values), cost, n_removed, float(self.likelihood.weights.sum()))
 
     def closest(self, concept: Concept) -> tuple[int, int]:
@@ -215,10 +217,11 @@ def _row_numbers(program: Program, canonical: bool) -> Groups:
     return {width: np.concatenate(parts) for width, parts in numbers.items()}
 
 
-def _n_removed(program: Program, axes: Axes, values: Sequence[int]) -> int:
+def _n_removed(
+    program: Program, axes: Axes, values: Sequence[int], free: Mapping[int, Tensor]
+) -> int:
     """Count the free numbers of the rows that depend on the values or give them probability."""
     groups = _joined(program, axes, values, canonical=True)
-    numbers = _row_numbers(program, canonical=True)
     before: dict[int, set[int]] = {}
     own_rows: dict[int, set[int]] = {}
     for piece, places in zip(program.pieces, axes, strict=True):
@@ -233,10 +236,10 @@ def _n_removed(program: Program, axes: Axes, values: Sequence[int]) -> int:
         if not used:
             continue
         rows, own = np.array(sorted(used)), np.array(sorted(own_rows.get(width, set())), np.int64)
-        n_before = len(np.unique(numbers[width][rows]))
-        n_after = len(np.unique(groups[width][rows]))
-        n_own = len(np.unique(groups[width][own]))
-        removed += (n_before - n_after) * (width - 1) + n_own * (len(values) - 1)
+        canonical = np.unique(_row_numbers(program, canonical=True)[width][rows])
+        _, left = np.unique(groups[width][rows], return_index=True)
+        removed += int(free[width][canonical].sum() - free[width][rows[left]].sum())
+        removed += len(np.unique(groups[width][own])) * (len(values) - 1)
     return removed
 
 
