@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, check_level
 from concept_ppl.analyses.designs.correlations import (
     correlation_influence,
     mean_squared_correlation,
@@ -19,6 +19,7 @@ from concept_ppl.analyses.designs.intervals import (
     standard_error,
     warn_of_few_clusters,
 )
+from concept_ppl.analyses.designs.repeats import contrasts_beside
 from concept_ppl.analyses.designs.training_influence import direction_influence, training_influence
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import MISSING
@@ -147,7 +148,7 @@ def canonical_correlations(
     """
     check_level(level)
     states = as_decomposed(F, weights, clusters, n_folds, seed)
-    contrasts, _ = check_contrasts(Z, states.design.n, names)
+    contrasts, _ = contrasts_beside(states, Z, names)
     answer = correlate(states, contrasts, target, layer, level)
     if controls is None:
         return answer

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy.typing as npt
 import pandas as pd
 
-from concept_ppl.analyses.designs.arrays import check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.designs.decomposition import States, as_decomposed
+from concept_ppl.analyses.designs.repeats import contrasts_beside
 from concept_ppl.analyses.designs.shares import backward_share
 from concept_ppl.analyses.results.figures import BLUE, GREEN, PURPLE, Panel
 from concept_ppl.analyses.results.multiplicity import benjamini_hochberg
@@ -147,7 +148,7 @@ def layer_curve(
     for layer, F in states.items():
         try:
             decomposed = as_decomposed(F, weights, clusters, n_folds, seed)
-            contrasts, _ = check_contrasts(Z, decomposed.design.n, names)
+            contrasts, _ = contrasts_beside(decomposed, Z, names)
             canonical = correlate(decomposed, contrasts, target, layer, level)
         except InputError as error:
             raise InputError(f"Layer {layer}: {error}") from error

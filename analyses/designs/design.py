@@ -26,6 +26,8 @@ class Design:
         (n,) fold in which each row is held out; no cluster lies in two.
     n_clusters, n_folds
         How many of each.
+    is_plain
+        Whether neither weights nor clusters were given, so that rows may be repeats unsaid.
     """
 
     weights: FloatArray
@@ -33,6 +35,7 @@ class Design:
     folds: IntArray
     n_clusters: int
     n_folds: int
+    is_plain: bool = False
 
     @property
     def n(self) -> int:
@@ -96,7 +99,8 @@ def make_design(
         )
     codes = cluster_codes(clusters, n)
     folds = cluster_folds(codes, n_folds, seed)
-    return Design(mass / mass.mean(), codes, folds, int(codes.max()) + 1, n_folds)
+    is_plain = weights is None and clusters is None
+    return Design(mass / mass.mean(), codes, folds, int(codes.max()) + 1, n_folds, is_plain)
 
 
 def cluster_codes(clusters: npt.ArrayLike | None, n: int) -> IntArray:

@@ -12,6 +12,7 @@ from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_leve
 from concept_ppl.analyses.designs.decomposition import States, as_decomposed
 from concept_ppl.analyses.designs.design import Design
 from concept_ppl.analyses.designs.intervals import share_of_cases
+from concept_ppl.analyses.designs.repeats import warn_of_repeats
 from concept_ppl.analyses.designs.shares import difference
 from concept_ppl.analyses.results.figures import Panel
 from concept_ppl.analyses.results.protocol import Result
@@ -168,6 +169,7 @@ def probe(
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     design = states.design
     values = _check_values(concept_values, design)
+    warn_of_repeats(states, values)
     fit = logistic_cross_fit(states, values, n_components)
     log_p = fit.log_p
     bayes = gap = None

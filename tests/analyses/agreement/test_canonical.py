@@ -151,6 +151,7 @@ def test_influence_through_directions_is_the_derivative_by_training_weights():
     assert np.abs(influence).max() > 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:.* are exact copies")
 def test_repeated_contexts_do_not_shrink_intervals():
     F, Z = planted(100, seed=8)
     context = np.repeat(np.arange(100), 5)
