@@ -102,7 +102,7 @@ def fit(
     restarts
         Starts of ``em`` and ``map``; the best one is kept. All but ``start`` are random, each the
         one of several that a few iterations bring highest. Where the best one ends on a plateau
-        (BIC prefers the model without one of its concepts), up to 5 more follow,
+        (no better than without one of its concepts, noise aside), up to 5 more follow,
         unless ``start`` alone was asked for.
     iterations
         At most: of ``em``; of ``map`` blocks of L-BFGS or, with ``batch_size``, passes over the

@@ -66,7 +66,7 @@ def flat_concepts(likelihood: Likelihood, values: Values) -> list[tuple[str, Mer
     found = []
     for concept in concepts_of(likelihood.program):
         merge = point.merge(concept, range(len(concept.labels)))
-        if merge is not None and merge.is_preferred:
+        if merge is not None and merge.is_flat:
             found.append((concept.name, merge))
     return found
 
@@ -81,10 +81,11 @@ def _mergeable(point: Point, skipped: set[str]) -> list[str]:
         whole = point.merge(concept, range(len(labels)))
         if whole is None:
             continue
-        if len(labels) > 2 and whole.is_preferred:
+        if len(labels) > 2 and whole.is_flat:
             found.append(
                 f"All {len(labels)} values of concept '{concept.name}' may be one: merged, they "
-                f"{_costs(whole)}; compare with a model without it."
+                f"cost {whole.cost:.2f} nats of log-evidence and save {whole.n_removed} "
+                f"parameters, as noise would; compare with a model without it."
             )
             continue
         if shares_rows(point.program, concept.members):
@@ -95,17 +96,11 @@ def _mergeable(point: Point, skipped: set[str]) -> list[str]:
             fewer = len(labels) - 1
             found.append(
                 f"Values '{one}' and '{other}' of concept '{concept.name}' may be one: merged, "
-                f"they {_costs(pair)}; compare with a model of {fewer} "
+                f"they cost {pair.cost:.2f} nats of log-evidence and save {pair.n_removed} "
+                f"parameters, which BIC prefers; compare with a model of {fewer} "
                 f"value{'s' if fewer > 1 else ''}."
             )
     return found
-
-
-def _costs(merge: Merge) -> str:
-    return (
-        f"cost {merge.cost:.2f} nats of log-evidence and save {merge.n_removed} parameters, which "
-        f"BIC prefers"
-    )
 
 
 def _uninformed(likelihood: Likelihood, values: Values) -> list[str]:

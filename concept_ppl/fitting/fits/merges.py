@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import special
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -16,6 +17,9 @@ from concept_ppl.fitting.likelihoods.row_counts import free_numbers
 from concept_ppl.fitting.likelihoods.ties import TableTies, stacked_rows
 
 from .symmetries import axes_of
+
+SURE = 0.999
+"""Of the likelihood ratios of noise, the share that counts as none."""
 
 Tables = Sequence[Sequence[Tensor]]
 Groups = dict[int, NDArray[np.int64]]
@@ -71,6 +75,14 @@ class Merge:
     cost: float
     n_removed: int
     n_contexts: float
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the likelihood ratio is one that noise alone would leave, SURE of the time.
+
+        By χ² of the parameters removed, which a maximum over many starts somewhat exceeds.
+        """
+        return bool(2 * self.cost < special.chdtri(max(self.n_removed, 1), 1 - SURE))
 
     @property
     def is_preferred(self) -> bool:
