@@ -23,6 +23,7 @@ from .tables import TableView, table_view
 
 TONES: Final[dict[Tone, str]] = {
     "supported": "Supported",
+    "partly": "Partly",
     "not supported": "Not supported",
     "undecided": "Undecided",
 }

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-Tone = Literal["supported", "not supported", "undecided"]
+Tone = Literal["supported", "partly", "not supported", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Verdict:
     sentence
         The answer, with its estimate and interval in the text (see ``interval``).
     tone
-        Whether the numbers support the claim that the question asks about.
+        Whether the numbers support the claim that the question asks about; ``partly`` where they
+        do under conditions that the sentence names, and not elsewhere.
     remark
         What the reader must know before believing or repeating the sentence.
     """
