@@ -48,6 +48,14 @@ class Estimate:
         return f"{written[:-1]}, {test})" if written.endswith(")") else f"{written} ({test})"
 
 
+SIGNED = "below 0, since the held-out correlation is"
+
+
+def signed_square(value: Estimate) -> str:
+    """Write a held-out squared correlation, −ρ² where ρ is below zero, and say so where it is."""
+    return f"{value}, {SIGNED}" if value.estimate < 0 else str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """An estimate and what it is an estimate of: one row of a tidy table."""
