@@ -24,7 +24,7 @@ from concept_ppl.analyses.designs.training_influence import direction_influence,
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import MISSING
 from concept_ppl.analyses.results.protocol import Result
-from concept_ppl.analyses.results.rows import Estimate, Row, signed_square
+from concept_ppl.analyses.results.rows import Estimate, Row, square_in_words
 from concept_ppl.errors import InputError
 
 from .controls import ControlComparison, beside_controls
@@ -77,10 +77,10 @@ class CanonicalCorrelations(Result):
     def lines(self) -> list[str]:
         """List the estimates, a line each."""
         return [
-            f"  smallest     {signed_square(self.smallest)}",
-            f"  mean         {signed_square(self.mean)}",
+            f"  smallest     {square_in_words(self.smallest)}",
+            f"  mean         {square_in_words(self.mean)}",
             *(
-                f"  direction {i}  {signed_square(value)}"
+                f"  direction {i}  {square_in_words(value)}"
                 for i, value in enumerate(self.directions, 1)
             ),
         ]

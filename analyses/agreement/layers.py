@@ -14,7 +14,7 @@ from concept_ppl.analyses.designs.shares import backward_share
 from concept_ppl.analyses.results.figures import BLUE, GREEN, PURPLE, Panel
 from concept_ppl.analyses.results.multiplicity import benjamini_hochberg
 from concept_ppl.analyses.results.protocol import Result
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame, signed_square
+from concept_ppl.analyses.results.rows import Estimate, Row, result_frame, square_in_words
 from concept_ppl.errors import InputError
 
 from .canonical import correlate
@@ -73,8 +73,8 @@ class LayerCurve(Result):
     def lines(self) -> list[str]:
         """Smallest and mean ρ² and backward R², a line a layer, p-values not adjusted."""
         return [
-            f"  {fit.layer}: smallest ρ² {signed_square(fit.smallest)}; "
-            f"mean ρ² {signed_square(fit.mean)}; R² {fit.backward}"
+            f"  {fit.layer}: smallest ρ² {square_in_words(fit.smallest)}; "
+            f"mean ρ² {square_in_words(fit.mean)}; R² {fit.backward}"
             for fit in self.fits
         ]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from concept_ppl.formatting import in_words, p_value
+from concept_ppl.formatting import MINUS, in_words, p_value
 from concept_ppl.result_columns import RESULT_COLUMNS
 
 
@@ -51,9 +51,10 @@ class Estimate:
 SIGNED = "below 0, since the held-out correlation is"
 
 
-def signed_square(value: Estimate) -> str:
+def square_in_words(value: Estimate) -> str:
     """Write a held-out squared correlation, −ρ² where ρ is below zero, and say so where it is."""
-    return f"{value}, {SIGNED}" if value.estimate < 0 else str(value)
+    written = str(value)
+    return f"{written}, {SIGNED}" if written.startswith(MINUS) else written
 
 
 @dataclass(frozen=True, slots=True)

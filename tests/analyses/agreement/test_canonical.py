@@ -23,7 +23,7 @@ from concept_ppl.analyses.designs.correlations import (
 from concept_ppl.analyses.designs.cross_fits import cross_fit
 from concept_ppl.analyses.designs.intervals import standard_error
 from concept_ppl.analyses.designs.training_influence import direction_influence
-from concept_ppl.analyses.results.rows import Estimate, signed_square
+from concept_ppl.analyses.results.rows import Estimate, square_in_words
 from concept_ppl.errors import InputError
 
 
@@ -237,8 +237,8 @@ def test_tidy_summary_and_plot():
 
 def test_a_square_below_zero_is_printed_with_the_reason():
     below = Estimate(-0.265, 0.1, -0.4, -0.1, 0.95, math.nan, 50, 50)
-    assert signed_square(below).endswith("below 0, since the held-out correlation is")
-    assert signed_square(replace(below, estimate=0.265)) == str(replace(below, estimate=0.265))
+    assert square_in_words(below).endswith("below 0, since the held-out correlation is")
+    assert square_in_words(replace(below, estimate=0.265)) == str(replace(below, estimate=0.265))
     rng = np.random.default_rng(0)
     for _ in range(30):
         found = canonical_correlations(rng.normal(size=(40, 3)), rng.normal(size=(40, 3)))
