@@ -71,6 +71,11 @@ def in_words(estimate: float, low: float, high: float, level: float, decimals: i
     return f"{centre} ({100 * level:g}% CI {ends[0]} to {ends[1]})"
 
 
+def decimals_of(quantity: object, decimals: int = 3) -> int:
+    """Return how many decimals a quantity of the tidy table has: none where it counts, ``n_…``."""
+    return 0 if str(quantity).startswith("n_") else decimals
+
+
 def _alike(values: tuple[float, float, float], decimals: int) -> list[str]:
     """Write an estimate and the ends of its interval with the same precision."""
     finite = [value for value in values if math.isfinite(value)]

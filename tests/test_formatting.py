@@ -51,6 +51,16 @@ def test_counts_are_whole_numbers():
     assert interval(1.0, 0.0, 1.0) == "1.000 [0.000, 1.000]"
 
 
+def test_what_counts_by_its_name_is_a_whole_number_even_where_it_is_one():
+    counted = Estimate(1.0, math.nan, math.nan, math.nan, 0.95, math.nan, 50, 50)
+    rows = [Row("accuracy", "n_pareto_k_too_high", "", counted), Row("accuracy", "r2", "", counted)]
+    table = markdown_table(rows)
+    assert "| n_pareto_k_too_high | 1 |" in table
+    assert "| r2 | 1.000 |" in table
+    view = table_view(Table("caption", result_frame(rows)))
+    assert {"1", "1.000"} <= {cell.text for row in view.rows for cell in row}
+
+
 def test_a_bound_is_no_interval():
     assert interval(0.991, 0.987, math.nan) == "0.991 [≥ 0.987]"
     assert interval(0.7, math.nan, 0.8, 2) == "0.70 [≤ 0.80]"

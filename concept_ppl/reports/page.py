@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from concept_ppl.errors import InputError
-from concept_ppl.formatting import interval
+from concept_ppl.formatting import interval, p_value
 from concept_ppl.outputs import new_folder, require_writable
 
 from .manifest import plain, write_manifest
@@ -110,6 +110,8 @@ def render_page(report: Report, drawings: Mapping[str, Element], everything: Tab
 
 def _number_and_interval(key: KeyFigure) -> dict[str, str]:
     """Return the parts of one line, so that an estimate and its interval share their precision."""
+    if key.is_p_value:
+        return {"estimate": p_value(key.estimate), "interval": ""}
     estimate, _, ends = interval(key.estimate, key.ci_low, key.ci_high, key.decimals).partition(" ")
     return {"estimate": estimate, "interval": ends}
 

@@ -48,6 +48,8 @@ class KeyFigure:
         A few words below the number.
     decimals
         How many to show.
+    is_p_value
+        Whether it is a p-value, written as all of them are.
     """
 
     label: str
@@ -56,6 +58,7 @@ class KeyFigure:
     ci_high: float = float("nan")
     note: str = ""
     decimals: int = 3
+    is_p_value: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

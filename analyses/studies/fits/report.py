@@ -131,7 +131,11 @@ def _key_figures(answers: FitCheck) -> list[KeyFigure]:
             ),
         ]
     least = min((check.test for check in answers.checks), key=lambda test: test.p_value)
-    strip.append(KeyFigure("Smallest p of the checks", least.p_value, note="before adjustment"))
+    strip.append(
+        KeyFigure(
+            "Smallest p of the checks", least.p_value, note="before adjustment", is_p_value=True
+        )
+    )
     return strip
 
 
