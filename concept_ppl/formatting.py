@@ -9,6 +9,10 @@ import pandas as pd
 
 MINUS: Final = "\u2212"
 MISSING: Final = "–"
+MOST_DECIMALS: Final = 8
+"""Beyond it, ends that agree are written alike, and what is smaller in scientific notation."""
+LEAST_P_VALUE: Final = 0.001
+"""The floor of p-values wherever one is written: no approximation tells smaller ones apart."""
 
 Format = Literal["estimate", "integer", "p_value", "text"]
 """Names of the formats that a column of a table can ask for."""
@@ -37,15 +41,66 @@ def number(value: float, decimals: int = 3) -> str:
 def interval(estimate: float, low: float, high: float, decimals: int = 3) -> str:
     """Write an estimate with its interval, ``0.823 [0.801, 0.844]``; without one, the estimate.
 
-    One end may be NaN, as in a one-sided interval; it is written as a dash.
+    All three share their precision: as many decimals as it takes to tell the ends apart, none where
+    they are counts. Where one end is NaN the other is a bound: ``0.991 [≥ 0.987]``.
+
+    Examples
+    --------
+    >>> interval(-4.7e-5, -6.1e-5, -3.3e-5), interval(167, 144, 192)
+    ('−0.000047 [−0.000061, −0.000033]', '167 [144, 192]')
     """
-    centre, *ends = (
-        _fixed(x, decimals).replace("-", MINUS) if math.isfinite(x) else number(x)
-        for x in (estimate, low, high)
-    )
+    centre, *ends = _alike((estimate, low, high), decimals)
     if math.isnan(low) and math.isnan(high):
         return centre
+    if math.isnan(high):
+        return f"{centre} [≥ {ends[0]}]"
+    if math.isnan(low):
+        return f"{centre} [≤ {ends[1]}]"
     return f"{centre} [{ends[0]}, {ends[1]}]"
+
+
+def in_words(estimate: float, low: float, high: float, level: float, decimals: int = 3) -> str:
+    """Write an estimate for a line of text: ``0.823 (95% CI 0.801 to 0.844)``; see `interval`."""
+    centre, *ends = _alike((estimate, low, high), decimals)
+    if math.isnan(low) and math.isnan(high):
+        return centre
+    if math.isnan(high):
+        return f"{centre} ({100 * level:g}% bound ≥ {ends[0]})"
+    if math.isnan(low):
+        return f"{centre} ({100 * level:g}% bound ≤ {ends[1]})"
+    return f"{centre} ({100 * level:g}% CI {ends[0]} to {ends[1]})"
+
+
+def decimals_of(quantity: object, decimals: int = 3) -> int:
+    """Return how many decimals a quantity of the tidy table has: none where it counts, ``n_…``."""
+    return 0 if str(quantity).startswith("n_") else decimals
+
+
+def _alike(values: tuple[float, float, float], decimals: int) -> list[str]:
+    """Write an estimate and the ends of its interval with the same precision."""
+    finite = [value for value in values if math.isfinite(value)]
+    if len(finite) < 2:
+        return [number(value, _decimals_of(finite, decimals)) for value in values]
+    ends = [value for value in values[1:] if math.isfinite(value)]
+    needed = _decimals_of(finite, decimals)
+    if len(ends) == 2 and ends[0] != ends[1]:
+        if _fixed(ends[0], needed) == _fixed(ends[1], needed):
+            needed = math.ceil(-math.log10(abs(ends[1] - ends[0]))) + 1
+        if needed > MOST_DECIMALS and max(map(abs, finite)) < 10.0 ** -(decimals + 1):
+            return [f"{value:.1e}".replace("-", MINUS) for value in values]
+        if needed > MOST_DECIMALS:
+            needed = decimals
+    return [
+        _fixed(value, needed).replace("-", MINUS) if math.isfinite(value) else number(value)
+        for value in values
+    ]
+
+
+def _decimals_of(values: list[float], decimals: int) -> int:
+    """Return 0 where all are whole numbers and one is more than 1: counts. Else ``decimals``."""
+    whole = all(value >= 0 and value == round(value) for value in values)
+    is_count = whole and max(map(abs, values), default=0.0) > 1
+    return 0 if is_count else decimals
 
 
 def p_value(value: float, *, symbol: bool = False) -> str:
@@ -60,8 +115,8 @@ def p_value(value: float, *, symbol: bool = False) -> str:
     """
     if math.isnan(value):
         return MISSING
-    if value < 0.001:
-        relation, digits = "<", ".001"
+    if value < LEAST_P_VALUE:
+        relation, digits = "<", f"{LEAST_P_VALUE:g}".removeprefix("0")
     elif value > 0.999:
         relation, digits = ">", ".999"
     else:

@@ -1,11 +1,12 @@
 """Answers to items, one a position, independent given a class; the class is the concept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro.ops.indexing import Vindex
+from torch import Tensor
 
 from concept_ppl.errors import ModelError
 
@@ -13,7 +14,7 @@ from concept_ppl.errors import ModelError
 def build(
     classes: int = 3,
     items: int = 6,
-    answers: int = 4,
+    answers: int | Sequence[int] = 4,
     concentration: float = 0.5,
     seed: int = 0,
     learn: bool = False,
@@ -26,8 +27,10 @@ def build(
 
     Parameters
     ----------
-    classes, items, answers
-        Numbers of classes, of items (the longest context), and of values of an answer.
+    classes, items
+        Numbers of classes and of items (the longest context).
+    answers
+        Number of values of an answer, one for all items or one for each.
     concentration
         Of the Dirichlet distribution from which the answers' distributions are drawn; the smaller,
         the surer the answers.
@@ -35,33 +38,29 @@ def build(
         Of the random tables.
     learn
         Leave the tables unknown: ``share`` of the classes and ``response``, shape (items, classes,
-        answers), with flat Dirichlet priors, are sites to be fitted. ``concentration`` and ``seed``
-        then play no part.
+        answers), with flat Dirichlet priors, are sites to be fitted. Where items differ in their
+        number of answers, each has a site of its own: ``response_0``, ``response_1``, …, shape
+        (classes, answers of the item). ``concentration`` and ``seed`` then play no part.
 
     Raises
     ------
     ModelError
         If a parameter is out of range, or a context has more tokens than there are items.
     """
-    if classes < 2 or items < 1 or answers < 2 or not concentration > 0:
-        raise ModelError(
-            f"classes and answers must be at least 2, items at least 1 and concentration above 0, "
-            f"not {classes}, {answers}, {items} and {concentration}."
-        )
+    own_answers = [answers] * items if isinstance(answers, int) else list(answers)
+    _require(classes, items, own_answers, concentration)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         share = torch.distributions.Dirichlet(torch.full((classes,), 5.0)).sample()
-        rows = torch.distributions.Dirichlet(torch.full((answers,), concentration))
-        response = rows.sample((items, classes))
+        response = _drawn(classes, own_answers, concentration)
 
     def model(n_tokens: int) -> None:
         if n_tokens > items:
             raise ModelError(f"a context has {n_tokens} tokens, but there are {items} items.")
         own_share, own_response = share, response
         if learn:
-            flat = dist.Dirichlet(torch.ones(items, classes, answers)).to_event(2)
             own_share = pyro.sample("share", dist.Dirichlet(torch.ones(classes)))
-            own_response = pyro.sample("response", flat)
+            own_response = _unknown(classes, own_answers)
         kind = pyro.sample("class", dist.Categorical(own_share))
         with pyro.plate("position", n_tokens):
             item = torch.arange(n_tokens)
@@ -69,3 +68,44 @@ def build(
 
     model.lengths = (items, items)  # type: ignore[attr-defined]
     return model
+
+
+def _require(classes: int, items: int, answers: Sequence[int], concentration: float) -> None:
+    if classes < 2 or items < 1 or min(answers, default=0) < 2 or not concentration > 0:
+        raise ModelError(
+            f"classes and answers must be at least 2, items at least 1 and concentration above 0, "
+            f"not {classes}, {min(answers, default=0)}, {items} and {concentration}."
+        )
+    if len(answers) != items:
+        raise ModelError(
+            f"answers are given for {len(answers)} items, but there are {items}; give one number "
+            f"for all, or one for each."
+        )
+
+
+def _drawn(classes: int, answers: Sequence[int], concentration: float) -> Tensor:
+    """Return random rows, shape (items, classes, most answers), zero where an item has fewer."""
+    if len(set(answers)) == 1:
+        rows = torch.distributions.Dirichlet(torch.full((answers[0],), concentration))
+        return rows.sample((len(answers), classes))
+    each = [torch.distributions.Dirichlet(torch.full((a,), concentration)) for a in answers]
+    return _filled_up([rows.sample((classes,)) for rows in each])
+
+
+def _unknown(classes: int, answers: Sequence[int]) -> Tensor:
+    """Sample the rows from flat priors: one site, or one for each item where they differ."""
+    if len(set(answers)) == 1:
+        ones = torch.ones(len(answers), classes, answers[0])
+        rows: Tensor = pyro.sample("response", dist.Dirichlet(ones).to_event(2))
+        return rows
+    return _filled_up(
+        [
+            pyro.sample(f"response_{t}", dist.Dirichlet(torch.ones(classes, a)).to_event(1))
+            for t, a in enumerate(answers)
+        ]
+    )
+
+
+def _filled_up(rows: Sequence[Tensor]) -> Tensor:
+    most = max(own.shape[-1] for own in rows)
+    return torch.stack([torch.nn.functional.pad(own, (0, most - own.shape[-1])) for own in rows])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, check_level
 from concept_ppl.analyses.designs.correlations import (
     correlation_influence,
     mean_squared_correlation,
@@ -19,11 +19,12 @@ from concept_ppl.analyses.designs.intervals import (
     standard_error,
     warn_of_few_clusters,
 )
+from concept_ppl.analyses.designs.repeats import contrasts_beside
 from concept_ppl.analyses.designs.training_influence import direction_influence, training_influence
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import MISSING
 from concept_ppl.analyses.results.protocol import Result
-from concept_ppl.analyses.results.rows import Estimate, Row
+from concept_ppl.analyses.results.rows import Estimate, Row, square_in_words
 from concept_ppl.errors import InputError
 
 from .contenders import Controls
@@ -77,9 +78,12 @@ class CanonicalCorrelations(Result):
     def lines(self) -> list[str]:
         """List the estimates, a line each."""
         return [
-            f"  smallest     {self.smallest}",
-            f"  mean         {self.mean}",
-            *(f"  direction {i}  {value}" for i, value in enumerate(self.directions, 1)),
+            f"  smallest     {square_in_words(self.smallest)}",
+            f"  mean         {square_in_words(self.mean)}",
+            *(
+                f"  direction {i}  {square_in_words(value)}"
+                for i, value in enumerate(self.directions, 1)
+            ),
         ]
 
     def panel(self) -> Panel:
@@ -148,7 +152,7 @@ def canonical_correlations(
     """
     check_level(level)
     states = as_decomposed(F, weights, clusters, n_folds, seed)
-    contrasts, _ = check_contrasts(Z, states.design.n, names)
+    contrasts, _ = contrasts_beside(states, Z, names)
     answer = correlate(states, contrasts, target, layer, level)
     if controls is None:
         return answer

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy.typing as npt
 
-from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, check_level
 from concept_ppl.analyses.designs.cross_fits import cross_fit
 from concept_ppl.analyses.designs.decomposition import States, as_decomposed, decompose
 from concept_ppl.analyses.designs.held_out import squared_errors
+from concept_ppl.analyses.designs.repeats import contrasts_beside
 from concept_ppl.analyses.designs.shares import explained_share
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
@@ -124,7 +125,7 @@ def goodness_of_fit(
     check_level(level)
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     design = states.design
-    contrasts, labels = check_contrasts(Z, design.n, names)
+    contrasts, labels = contrasts_beside(states, Z, names)
     fit = cross_fit(states, contrasts)
     errors = squared_errors(fit)
     forward = squared_errors(cross_fit(decompose(contrasts, design), states.F))
@@ -157,5 +158,5 @@ def decoded_contrasts(
         As `goodness_of_fit`.
     """
     states = as_decomposed(F, weights, clusters, n_folds, seed)
-    contrasts, _ = check_contrasts(Z, states.design.n)
+    contrasts, _ = contrasts_beside(states, Z)
     return cross_fit(states, contrasts).predicted

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy.typing as npt
 import pandas as pd
 
-from concept_ppl.analyses.designs.arrays import check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.designs.decomposition import States, as_decomposed
+from concept_ppl.analyses.designs.repeats import contrasts_beside
 from concept_ppl.analyses.designs.shares import backward_share
 from concept_ppl.analyses.results.figures import BLUE, GREEN, PURPLE, Panel
 from concept_ppl.analyses.results.multiplicity import benjamini_hochberg
 from concept_ppl.analyses.results.protocol import Result
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.rows import Estimate, Row, result_frame, square_in_words
 from concept_ppl.errors import InputError
 
 from .canonical import correlate
@@ -72,7 +73,8 @@ class LayerCurve(Result):
     def lines(self) -> list[str]:
         """Smallest and mean ρ² and backward R², a line a layer, p-values not adjusted."""
         return [
-            f"  {fit.layer}: smallest ρ² {fit.smallest}; mean ρ² {fit.mean}; R² {fit.backward}"
+            f"  {fit.layer}: smallest ρ² {square_in_words(fit.smallest)}; "
+            f"mean ρ² {square_in_words(fit.mean)}; R² {fit.backward}"
             for fit in self.fits
         ]
 
@@ -147,7 +149,7 @@ def layer_curve(
     for layer, F in states.items():
         try:
             decomposed = as_decomposed(F, weights, clusters, n_folds, seed)
-            contrasts, _ = check_contrasts(Z, decomposed.design.n, names)
+            contrasts, _ = contrasts_beside(decomposed, Z, names)
             canonical = correlate(decomposed, contrasts, target, layer, level)
         except InputError as error:
             raise InputError(f"Layer {layer}: {error}") from error

@@ -26,7 +26,7 @@ from concept_ppl.analyses.designs.shares import explained_share
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, bootstrap_test
 from concept_ppl.analyses.results.protocol import Result
-from concept_ppl.analyses.results.rows import Estimate, Row
+from concept_ppl.analyses.results.rows import Estimate, Row, square_in_words
 from concept_ppl.errors import InputError
 
 from .shared_directions import mean_correlation, shared_directions
@@ -88,7 +88,10 @@ class CrossModel(Result):
     def lines(self) -> list[str]:
         """List the estimates, a line each, and the test of the matching."""
         return [
-            *(f"  {name}  {value}" for name, value in self._entries()),
+            *(
+                f"  {name}  {square_in_words(value) if 'ρ²' in name else value}"
+                for name, value in self._entries()
+            ),
             f"  principal components kept in each fold: {', '.join(map(str, self.ranks))}",
             f"  matching: {self.matching}",
         ]

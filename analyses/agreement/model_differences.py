@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy.typing as npt
 import pandas as pd
 
-from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, check_level
 from concept_ppl.analyses.designs.correlations import squared_correlation_difference
 from concept_ppl.analyses.designs.cross_fits import cross_fit
 from concept_ppl.analyses.designs.decomposition import (
@@ -17,6 +17,7 @@ from concept_ppl.analyses.designs.decomposition import (
 )
 from concept_ppl.analyses.designs.held_out import squared_errors
 from concept_ppl.analyses.designs.intervals import warn_of_few_clusters
+from concept_ppl.analyses.designs.repeats import contrasts_beside
 from concept_ppl.analyses.designs.shares import share_difference
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.multiplicity import holm
@@ -186,7 +187,7 @@ def model_difference(
     check_level(level)
     first = as_decomposed(F1, weights, clusters, n_folds, seed)
     second = on_same_design(F2, first.design)
-    contrasts, labels = check_contrasts(Z, first.design.n, names)
+    contrasts, labels = contrasts_beside(first, Z, names)
     warn_of_few_clusters(first.design)
     fits = [cross_fit(states, contrasts) for states in (first, second)]
     forth = beside_controls(fits[0], {models[1]: second}, target, layer, seed, level)

@@ -21,15 +21,17 @@ from scipy import special
 
 from concept_ppl.analyses.agreement.contenders import Controls
 from concept_ppl.analyses.agreement.controls import ControlComparison, beside_controls
-from concept_ppl.analyses.designs.arrays import check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.designs.cross_fits import cross_fit
 from concept_ppl.analyses.designs.decomposition import States, as_decomposed
 from concept_ppl.analyses.designs.held_out import squared_errors
+from concept_ppl.analyses.designs.repeats import contrasts_beside
 from concept_ppl.analyses.designs.shares import explained_share, least_share
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
-from concept_ppl.analyses.results.rows import Estimate, Row, in_words
+from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
+from concept_ppl.formatting import p_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,8 @@ class Equivalence(Result):
     ----------
     worst, backward
         R² of the direction of Z that is decoded worst, and backward R² of all of Z, held out. The
-        interval runs from the one-sided lower bound up to the largest value there is, 1; the
-        p-value is one-sided, of the null that the quantity is at most the margin.
+        interval is a one-sided lower bound, its upper end NaN; the p-value is one-sided, of the
+        null that the quantity is at most the margin.
     margin
         What both must exceed.
     p_value
@@ -78,7 +80,7 @@ class Equivalence(Result):
     @property
     def headline(self) -> str:
         """Say how it came out."""
-        return f"{self.title}: {self.verdict} ({in_words(self.p_value)})"
+        return f"{self.title}: {self.verdict} ({p_value(self.p_value, symbol=True)})"
 
     def rows(self) -> Iterator[Row]:
         """One row a quantity and one the claim, whose estimate is the smaller lower bound."""
@@ -91,17 +93,15 @@ class Equivalence(Result):
 
     def lines(self) -> list[str]:
         """Give the verdict, and what it rests on."""
-        level = f"{100 * self.worst.ci_level:g}%"
         parts = (("worst R²", self.worst), ("R²(Z|F)", self.backward))
-        return [
-            f"  {name:<12} {part.estimate:.3f}, one-sided {level} lower bound "
-            f"{part.ci_low:.3f}, {in_words(part.p_value)}"
-            for name, part in parts
-        ]
+        return [f"  {name:<12} {part}, one-sided" for name, part in parts]
 
     def panel(self) -> Panel:
         """Forest plot of both quantities from their lower bounds on, with the margin."""
-        entries = [("worst direction", self.worst), ("R²(Z|F)", self.backward)]
+        entries = [
+            (name, replace(part, ci_high=1.0))
+            for name, part in (("worst direction", self.worst), ("R²(Z|F)", self.backward))
+        ]
         return forest(entries, "held out, one-sided", self.margin)
 
     def beside(self) -> tuple[Result, ...]:
@@ -163,7 +163,7 @@ def equivalence(
     if not 0.0 < margin < 1.0:
         raise InputError(f"margin is {margin}; a share of explained variance lies in (0, 1).")
     states = as_decomposed(F, weights, clusters, n_folds, seed)
-    contrasts, _ = check_contrasts(Z, states.design.n, names)
+    contrasts, _ = contrasts_beside(states, Z, names)
     fit = cross_fit(states, contrasts)
     shares = (
         least_share(states, contrasts, level),
@@ -189,9 +189,9 @@ def lower_bound(share: Estimate, margin: float) -> Estimate:
     """
     df = share.n_clusters - 1.0 if share.df is None else share.df
     if share.ci_low == share.ci_high:  # a perfect fit holds no sampling error
-        return replace(share, ci_high=1.0, p_value=0.0 if share.estimate > margin else 1.0)
+        return replace(share, ci_high=math.nan, p_value=0.0 if share.estimate > margin else 1.0)
     left = math.log1p(-share.estimate)
     error = share.std_error / (1.0 - share.estimate)
     bound = -math.expm1(left + float(special.stdtrit(df, share.ci_level)) * error)
-    p_value = float(special.stdtr(df, -(math.log1p(-margin) - left) / error))
-    return replace(share, ci_low=bound, ci_high=1.0, p_value=p_value)
+    tail = float(special.stdtr(df, -(math.log1p(-margin) - left) / error))
+    return replace(share, ci_low=bound, ci_high=math.nan, p_value=tail)

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from concept_ppl.analyses.designs.arrays import FloatArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, check_level
 from concept_ppl.analyses.designs.cross_fits import CrossFit, cross_fit, whitener
 from concept_ppl.analyses.designs.decomposition import (
     DecomposedStates,
@@ -30,6 +30,7 @@ from concept_ppl.analyses.designs.decomposition import (
     decompose,
 )
 from concept_ppl.analyses.designs.design import Design
+from concept_ppl.analyses.designs.repeats import contrasts_beside
 from concept_ppl.analyses.designs.training_influence import training_influence
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import MISSING, HypothesisTest
@@ -212,7 +213,7 @@ def invertibility(
     check_level(level)
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     design = states.design
-    contrasts, _ = check_contrasts(Z, design.n, names)
+    contrasts, _ = contrasts_beside(states, Z, names)
     spanned = None if unembedding is None else diversity_condition(unembedding, states.F.shape[1])
     if spanned is not None and not spanned.holds:
         states = decompose(states.F @ spanned.basis, design)

@@ -38,10 +38,11 @@ from concept_ppl.analyses.covariance.sandwich import (
     least_squares,
 )
 from concept_ppl.analyses.covariance.satterthwaite import hotelling_df
-from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
 from concept_ppl.analyses.designs.cross_fits import whitener
 from concept_ppl.analyses.designs.decomposition import States, as_decomposed
 from concept_ppl.analyses.designs.design import Design
+from concept_ppl.analyses.designs.repeats import contrasts_beside
 from concept_ppl.analyses.designs.shares import backward_share
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, f_test, invalid, t_test
@@ -234,7 +235,7 @@ def linearity(
         raise InputError(f"margin is {margin}; a gain that counts as none must be positive.")
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     design = states.design
-    contrasts, _ = check_contrasts(Z, design.n, names)
+    contrasts, _ = contrasts_beside(states, Z, names)
     if contrasts.shape[1] > states.F.shape[1]:
         raise InputError(
             f"Z has {contrasts.shape[1]} contrasts, F only {states.F.shape[1]} coordinates; no "

@@ -28,7 +28,7 @@ from concept_ppl.analyses.designs.arrays import (
     check_level,
     check_states,
 )
-from concept_ppl.analyses.designs.design import make_design
+from concept_ppl.analyses.designs.design import make_whole_design
 from concept_ppl.analyses.results.figures import Panel, p_value_path
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, f_test, invalid
 from concept_ppl.analyses.results.protocol import Result
@@ -178,7 +178,7 @@ def rank_tests(
     """
     check_level(level)
     states = check_states(F)
-    design = make_design(len(states), weights=weights, clusters=clusters, n_folds=3)
+    design = make_whole_design(len(states), weights=weights, clusters=clusters)
     contrasts, _ = check_contrasts(Z, design.n)
     full = min(states.shape[1], contrasts.shape[1])
     found = correlations(states, contrasts, design.weights, design.clusters)

@@ -13,6 +13,8 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 RANK_TOLERANCE = 1e-8
+ROUNDING = 16 * float(np.finfo(np.float64).eps)
+"""Of the size of a number, what is noise of its last digits: a spread below it is none."""
 NORMALISED_TOLERANCE = 1e-6
 
 
@@ -49,7 +51,7 @@ def check_contrasts(
     if len(labels) != q:
         raise InputError(f"names has {len(labels)} entries, Z has {q} columns.")
     spread = matrix.std(axis=0)
-    flat = np.flatnonzero(spread <= RANK_TOLERANCE * np.abs(matrix).max(axis=0))
+    flat = np.flatnonzero(~varies(spread, matrix))
     if flat.size:
         raise InputError(f"Column {flat[0]} of Z ({labels[flat[0]]}) is constant; leave it out.")
     _refuse_raw_log_probabilities(matrix, labels)
@@ -61,6 +63,11 @@ def check_contrasts(
             "against a reference value, or probabilities without the last value of each concept."
         )
     return matrix, labels
+
+
+def varies(spread: FloatArray, columns: FloatArray) -> npt.NDArray[np.bool_]:
+    """Whether columns (n, q) spread (q,) by more than float64 can hold beside their size."""
+    return np.asarray(spread > ROUNDING * np.abs(columns).max(axis=0))
 
 
 def check_level(level: float) -> None:

@@ -18,9 +18,10 @@ from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
-from .arrays import FloatArray, check_contrasts, check_level
+from .arrays import FloatArray, check_level
 from .decomposition import States, as_decomposed
 from .refits import QUANTITIES, make_refitter, refit
+from .repeats import contrasts_beside
 
 WEIGHT_SD = 1.0
 """Standard deviation of the clusters' random weights; 1 is the Bayesian bootstrap's."""
@@ -134,7 +135,7 @@ def cluster_bootstrap(
         raise InputError(f"weight_sd is {weight_sd}; it must lie in (0, 1].")
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     design = states.design
-    contrasts, _ = check_contrasts(Z, design.n, names)
+    contrasts, _ = contrasts_beside(states, Z, names)
     refitter = make_refitter(states, contrasts)
     shape = weight_sd**-2
 

@@ -16,7 +16,7 @@ from scipy import linalg
 
 from concept_ppl.errors import InputError
 
-from .arrays import RANK_TOLERANCE, FloatArray
+from .arrays import FloatArray, varies
 from .decomposition import DecomposedStates, Spectrum
 from .design import Design
 from .training_moments import HeldOut, training_moments
@@ -155,7 +155,7 @@ def whitener(Y: FloatArray, design: Design, held_out: HeldOut = ()) -> FloatArra
     rows = ~np.isin(design.folds, held_out)
     covariance = np.atleast_2d(np.cov(Y[rows], rowvar=False, aweights=design.weights[rows], ddof=0))
     scale = np.sqrt(np.diag(covariance))
-    spread = np.where(scale > RANK_TOLERANCE * np.abs(Y[rows]).max(axis=0), scale, np.inf)
+    spread = np.where(varies(scale, Y[rows]), scale, np.inf)
     try:
         factor = linalg.cholesky(covariance / np.outer(spread, spread), lower=True)
     except linalg.LinAlgError as error:

@@ -26,6 +26,8 @@ class Design:
         (n,) fold in which each row is held out; no cluster lies in two.
     n_clusters, n_folds
         How many of each.
+    is_plain
+        Whether neither weights nor clusters were given, so that rows may be repeats unsaid.
     """
 
     weights: FloatArray
@@ -33,6 +35,7 @@ class Design:
     folds: IntArray
     n_clusters: int
     n_folds: int
+    is_plain: bool = False
 
     @property
     def n(self) -> int:
@@ -88,15 +91,46 @@ def make_design(
     """
     if n_folds < 3:
         raise InputError(f"n_folds is {n_folds}; nested tuning needs at least 3 folds.")
+    mass = _mass(weights, n)
+    codes = cluster_codes(clusters, n)
+    folds = cluster_folds(codes, n_folds, seed)
+    is_plain = weights is None and clusters is None
+    return Design(mass, codes, folds, int(codes.max()) + 1, n_folds, is_plain)
+
+
+def make_whole_design(
+    n: int, *, weights: npt.ArrayLike | None = None, clusters: npt.ArrayLike | None = None
+) -> Design:
+    """Check weights and clusters for what is estimated on all rows at once: one fold, all rows.
+
+    Parameters
+    ----------
+    n, weights, clusters
+        As in `make_design`.
+
+    Raises
+    ------
+    InputError
+        If lengths differ, a weight is not positive and finite, or all rows are one cluster.
+    """
+    codes = cluster_codes(clusters, n)
+    n_clusters = int(codes.max()) + 1
+    if n_clusters < 2:
+        raise InputError(
+            "All rows are one cluster, which tells no standard error; give at least 2 clusters."
+        )
+    return Design(_mass(weights, n), codes, np.zeros(n, np.int64), n_clusters, 1)
+
+
+def _mass(weights: npt.ArrayLike | None, n: int) -> FloatArray:
+    """Return positive, finite weights (n,) of mean 1."""
     mass = np.ones(n) if weights is None else as_vector(weights, n, "weights").astype(np.float64)
     bad = np.flatnonzero(~(np.isfinite(mass) & (mass > 0)))
     if bad.size:
         raise InputError(
             f"weights holds {mass[bad[0]]} at row {bad[0]}; weights must be positive and finite."
         )
-    codes = cluster_codes(clusters, n)
-    folds = cluster_folds(codes, n_folds, seed)
-    return Design(mass / mass.mean(), codes, folds, int(codes.max()) + 1, n_folds)
+    return np.asarray(mass / mass.mean())
 
 
 def cluster_codes(clusters: npt.ArrayLike | None, n: int) -> IntArray:

@@ -110,6 +110,83 @@ def studentised(theta: float, error: float) -> float:
     return math.copysign(math.inf, theta) if theta else 0.0
 
 
+def share_limits(value: float, size: float, level: float) -> tuple[float, float]:
+    """Limits of a share of cases: those of Clopper and Pearson (1934) at an effective sample size.
+
+    They hold their level near 0 and 1 too, where the share plus or minus its standard error leaves
+    [0, 1] or has no length, and 100 right of 100 say something about the next ones.
+
+    Parameters
+    ----------
+    value
+        The share, from 0 to 1.
+    size
+        How many independent cases tell as much; see `share_of_cases`. Above 0.
+    level
+        Confidence level, two-sided.
+    """
+    if math.isnan(value):
+        return math.nan, math.nan
+    hits, tail = value * size, (1.0 - level) / 2.0
+    low = float(special.betaincinv(hits, size - hits + 1.0, tail)) if hits > 0 else 0.0
+    high = float(special.betaincinv(hits + 1.0, size - hits, 1.0 - tail)) if hits < size else 1.0
+    return min(low, value), max(high, value)
+
+
+def effective_size(
+    value: float, variance: float, units: FloatArray, most: float, df: float | None = None
+) -> float:
+    """Return how many independent cases a share of clustered or weighted ones is worth.
+
+    n* = 1 + p(1 − p) / V, at most ``most`` rows, less where V itself is unsure: by the square of
+    Student's quantiles with G − 1 and with ``df`` degrees of freedom (Korn and Graubard 1998,
+    https://www150.statcan.gc.ca/n1/en/catalogue/12-001-X19980024356). Where no unit differs from
+    another, V says nothing, and each counts once, by Kish's (1965) rule for unequal weights.
+
+    Parameters
+    ----------
+    value, variance
+        The share, and its variance by clusters.
+    units
+        (n_clusters,) weights of the clusters.
+    most
+        The number of rows.
+    df
+        Of V; None where cases are independent, so that V is known from the share.
+    """
+    if variance > 0.0 and 0.0 < value < 1.0:
+        size = min(1.0 + value * (1.0 - value) / variance, most)
+        if df is None:
+            return size
+        sure, unsure = special.stdtrit([max(len(units) - 1.0, df), df], 0.975)
+        return size * float(sure / unsure) ** 2
+    return float(units.sum() ** 2 / (units @ units))
+
+
+def share_of_cases(hits: FloatArray, design: Design, level: float) -> Estimate:
+    """Weighted share of rows that are hits, with limits that know clusters and stay in [0, 1].
+
+    Parameters
+    ----------
+    hits
+        (n,) 0 or 1, or between: a row that counts in part.
+    design
+        Weights and clusters.
+    level
+        Confidence level.
+    """
+    units = design.cluster_sums(np.ones(design.n))
+    value = float(design.cluster_sums(hits).sum() / units.sum())
+    value = min(max(value, 0.0), 1.0)
+    influence = (design.cluster_sums(hits) - value * units) / units.sum()
+    influence = left_out(influence, units / units.sum())
+    error = standard_error(influence)
+    df = degrees_of_freedom(influence) if design.n_clusters < design.n else None
+    size = effective_size(value, error**2, units, design.n, df)
+    low, high = share_limits(value, size, level)
+    return Estimate(value, error, low, high, level, math.nan, design.n, design.n_clusters)
+
+
 def on_scale(
     theta: float,
     error: float,

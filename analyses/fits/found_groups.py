@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
+from concept_ppl.analyses.designs.intervals import share_limits
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
@@ -68,10 +69,11 @@ def clustering_agreement(
 ) -> ClusteringAgreement:
     """Compare two partitions of the same rows.
 
-    The index is that of Hubert and Arabie 1985, https://doi.org/10.1007/BF01908075. Intervals are
-    quantiles over tables of cell probabilities drawn from their posterior given the counts, with
-    the prior of Perks (one observation, spread evenly), so that a sample without an error does not
-    claim that there are none.
+    The index is that of Hubert and Arabie 1985, https://doi.org/10.1007/BF01908075. Its interval
+    holds the quantiles over tables of cell probabilities drawn from their posterior given the
+    counts, with the prior of Perks (one observation, spread evenly), so that a sample without an
+    error does not claim that there are none; the interval of the accuracy is that of
+    `share_limits`.
 
     Parameters
     ----------
@@ -101,12 +103,11 @@ def clustering_agreement(
     cells = counts.ravel() + 1 / counts.size
     drawn = rng.dirichlet(cells, N_DRAWS).reshape(N_DRAWS, *shape)
     indices = np.array([adjusted_rand_index(n * table) for table in drawn])
-    hits = matched >= 0
-    places = (matched[hits], np.flatnonzero(hits))
-    accuracies = drawn[:, *places].sum(axis=1)
+    is_matched = matched >= 0
+    places = (matched[is_matched], np.flatnonzero(is_matched))
     return ClusteringAgreement(
         _estimate(adjusted_rand_index(counts.astype(np.float64)), indices, level, n),
-        _estimate(float(counts[places].sum()) / n, accuracies, level, n),
+        _share(float(counts[places].sum()) / n, n, level),
         counts,
         matched,
     )
@@ -130,6 +131,11 @@ def _matching(counts: IntArray) -> IntArray:
     rows, columns = linear_sum_assignment(-counts)
     matched[columns] = rows
     return matched
+
+
+def _share(value: float, n: int, level: float) -> Estimate:
+    error = math.sqrt(value * (1 - value) / (n - 1))
+    return Estimate(value, error, *share_limits(value, n, level), level, math.nan, n, n)
 
 
 def _estimate(value: float, draws: FloatArray, level: float, n: int) -> Estimate:

@@ -17,6 +17,7 @@ from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.arviz_import import smoothed_log_weights
 from concept_ppl.errors import InputError
+from concept_ppl.formatting import integer, number
 
 CELLS = 2**22
 """Draws times contexts that are smoothed at once: 32 MiB."""
@@ -89,8 +90,9 @@ class PredictiveAccuracy(Result):
         """Return the sum in a sentence, and what speaks against it."""
         value = self.elpd
         text = (
-            f"{CRITERIA[self.criterion]}: expected log predictive density {value.estimate:,.2f} "
-            f"nats (SE {value.std_error:.2f}, {value.n:,} contexts)"
+            f"{CRITERIA[self.criterion]}: expected log predictive density "
+            f"{number(value.estimate, 2)} nats (SE {number(value.std_error, 2)}, "
+            f"{integer(value.n)} contexts)"
         )
         if not math.isnan(self.p_effective):
             text += f", {self.p_effective:.1f} effective parameters"

@@ -167,7 +167,7 @@ def predictive_check(
     above = (others >= own).sum(axis=0)
     below = (others <= own).sum(axis=0)
     one_sided = (1 + np.minimum(above, below)) / (1 + len(others))
-    low, high = np.quantile(others, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = _range(others, level)
     test = bootstrap_test(
         "the fitted model produces data like these",
         float(distance[0]),
@@ -185,6 +185,16 @@ def predictive_check(
         test,
         level,
         n,
+    )
+
+
+def _range(others: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
+    """Return the replicates' range, (m,) each; of counts, counts that at least ``level`` lie in."""
+    are_counts = bool((others == np.round(others)).all())
+    low, high = ("lower", "higher") if are_counts else ("linear", "linear")
+    return (
+        np.quantile(others, (1 - level) / 2, axis=0, method=low),  # type: ignore[call-overload]
+        np.quantile(others, (1 + level) / 2, axis=0, method=high),  # type: ignore[call-overload]
     )
 
 

@@ -13,7 +13,11 @@ import numpy as np
 from scipy import special
 
 from concept_ppl.analyses.designs.arrays import FloatArray
-from concept_ppl.analyses.designs.intervals import degrees_of_freedom
+from concept_ppl.analyses.designs.intervals import (
+    degrees_of_freedom,
+    effective_size,
+    share_limits,
+)
 from concept_ppl.analyses.results.rows import Estimate
 
 
@@ -66,16 +70,12 @@ def cosine_estimate(
 def share_estimate(
     value: float, influence: FloatArray, level: float, n: int, n_units: int
 ) -> Estimate:
-    """Return a share with a score interval (Wilson) whose sample size is that of its own error."""
+    """Return a share with the limits of `share_limits`, its size that of its own error."""
     error, df = influence_error(influence)
-    if math.isnan(error) or not 0.0 < value < 1.0:
-        return Estimate(value, error, math.nan, math.nan, level, math.nan, n, n_units)
-    quantile = float(special.stdtrit(df, 0.5 + level / 2.0))
-    size = value * (1.0 - value) / error**2
-    centre = (value + quantile**2 / (2 * size)) / (1 + quantile**2 / size)
-    reach = quantile * math.sqrt(value * (1 - value) / size + quantile**2 / (4 * size**2))
-    reach /= 1 + quantile**2 / size
-    return Estimate(value, error, centre - reach, centre + reach, level, math.nan, n, n_units, df)
+    variance = 0.0 if math.isnan(error) else error**2
+    size = effective_size(value, variance, np.ones(n_units), n, df)
+    low, high = share_limits(value, size, level)
+    return Estimate(value, error, low, high, level, math.nan, n, n_units, df)
 
 
 def plain_estimate(

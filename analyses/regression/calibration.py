@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
 from concept_ppl.analyses.designs.design import Design
+from concept_ppl.analyses.designs.intervals import share_of_cases
 from concept_ppl.analyses.results.figures import BLUE, Panel
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, bootstrap_test, invalid
 from concept_ppl.analyses.results.rows import Estimate, Row
@@ -28,13 +30,15 @@ class Bin:
     ----------
     mass
         Share of the weight.
-    confidence, accuracy
-        Mean probability of the most probable value, and how often it was right.
+    confidence
+        Mean probability of the most probable value.
+    accuracy
+        How often it was right, with the interval of `share_of_cases`.
     """
 
     mass: float
     confidence: float
-    accuracy: float
+    accuracy: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +98,23 @@ class Calibration:
 
     def _draw(self, axes: "Axes") -> None:
         axes.plot([0.0, 1.0], [0.0, 1.0], color="0.7", lw=0.8, zorder=0)
-        curve = [(each.confidence, each.accuracy) for each in self.bins]
+        curve = [(each.confidence, each.accuracy.estimate) for each in self.bins]
         axes.plot(*zip(*curve, strict=True), "o-", color=BLUE, ms=4)
+        for each in self.bins:
+            ends = (each.accuracy.ci_low, each.accuracy.ci_high)
+            axes.plot([each.confidence] * 2, ends, color=BLUE, lw=0.8)
         axes.set_xlabel("confidence")
         axes.set_ylabel("accuracy")
 
 
 def calibration(
-    log_p: FloatArray, values: IntArray, design: Design, *, n_bins: int, seed: int
+    log_p: FloatArray,
+    values: IntArray,
+    design: Design,
+    *,
+    n_bins: int,
+    seed: int,
+    level: float = 0.95,
 ) -> Calibration:
     """Bin rows by the probability of their most probable value, equal mass in each bin.
 
@@ -123,6 +136,8 @@ def calibration(
         Most bins; ties of confidence stay together.
     seed
         Of the draws.
+    level
+        Of the intervals of the bins.
     """
     confidence = np.exp(log_p.max(axis=1))
     hits = (log_p.argmax(axis=1) == values).astype(np.float64)
@@ -144,10 +159,26 @@ def calibration(
         test = bootstrap_test(null, error, float((1 + np.sum(drawn >= error)) / (1 + N_DRAWS)))
     floor = float(drawn.mean())
     bins = tuple(
-        Bin(*map(float, point))
-        for point in zip(shares, expected / shares, right / shares, strict=True)
+        Bin(float(share), float(mean), _accuracy(hits, codes == k, design, level))
+        for k, (share, mean) in enumerate(zip(shares, expected / shares, strict=True))
     )
     return Calibration(error, floor, error - floor, test, bins, design.n, design.n_clusters)
+
+
+def _accuracy(
+    hits: FloatArray, chosen: npt.NDArray[np.bool_], design: Design, level: float
+) -> Estimate:
+    """Share of hits among some rows; without limits where they are all of one cluster."""
+    weights = design.weights[chosen]
+    _, clusters = np.unique(design.clusters[chosen], return_inverse=True)
+    n_clusters = int(clusters.max()) + 1
+    if n_clusters < 2:
+        value, missing = float(np.average(hits[chosen], weights=weights)), math.nan
+        return Estimate(value, missing, missing, missing, level, missing, len(weights), 1)
+    part = Design(
+        weights, clusters.astype(np.int64), design.folds[chosen], n_clusters, design.n_folds
+    )
+    return share_of_cases(hits[chosen], part, level)
 
 
 def equal_mass_bins(scores: FloatArray, mass: FloatArray, n_bins: int) -> IntArray:

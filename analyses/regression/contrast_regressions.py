@@ -8,9 +8,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from concept_ppl.analyses.agreement.canonical import decoded_directions
-from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_contrasts, check_level
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
 from concept_ppl.analyses.designs.decomposition import States, as_decomposed
 from concept_ppl.analyses.designs.design import Design
+from concept_ppl.analyses.designs.repeats import contrasts_beside
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import HypothesisTest, f_test
 from concept_ppl.analyses.results.protocol import Result
@@ -146,7 +147,7 @@ def contrast_tables(
     check_level(level)
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     design = states.design
-    contrasts, labels = check_contrasts(Z, design.n, names)
+    contrasts, labels = contrasts_beside(states, Z, names)
     count = contrasts.shape[1] if n_directions is None else n_directions
     if not 1 <= count <= contrasts.shape[1]:
         raise InputError(f"n_directions is {count}; it must lie in 1 … {contrasts.shape[1]}.")

@@ -20,7 +20,7 @@ from concept_ppl.analyses.designs.arrays import (
     check_level,
     check_states,
 )
-from concept_ppl.analyses.designs.design import make_design
+from concept_ppl.analyses.designs.design import make_whole_design
 from concept_ppl.analyses.results.figures import Panel
 from concept_ppl.analyses.results.hypotheses import HypothesisTest
 from concept_ppl.analyses.results.protocol import Result
@@ -218,7 +218,7 @@ def linear_map(
     check_level(level)
     states = check_states(F)
     contrasts, labels = check_contrasts(Z, len(states), names)
-    design = make_design(len(states), weights=weights, clusters=clusters, n_folds=3)
+    design = make_whole_design(len(states), weights=weights, clusters=clusters)
     coordinates = tuple(f"f{i + 1}" for i in range(states.shape[1]))
     if direction == "forward":
         X, Y, regressors, outputs = contrasts, states, labels, coordinates

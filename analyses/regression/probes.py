@@ -11,6 +11,8 @@ import numpy.typing as npt
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
 from concept_ppl.analyses.designs.decomposition import States, as_decomposed
 from concept_ppl.analyses.designs.design import Design
+from concept_ppl.analyses.designs.intervals import share_of_cases
+from concept_ppl.analyses.designs.repeats import warn_of_repeats
 from concept_ppl.analyses.designs.shares import difference
 from concept_ppl.analyses.results.figures import Panel
 from concept_ppl.analyses.results.protocol import Result
@@ -30,7 +32,8 @@ class Reader:
     Attributes
     ----------
     accuracy
-        Share of contexts whose value is the most probable one.
+        Share of contexts whose value is the most probable one; its interval is that of
+        `share_of_cases`, a gap's that of a mean.
     log_loss
         Mean of −log p(value), in nats.
     """
@@ -166,6 +169,7 @@ def probe(
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     design = states.design
     values = _check_values(concept_values, design)
+    warn_of_repeats(states, values)
     fit = logistic_cross_fit(states, values, n_components)
     log_p = fit.log_p
     bayes = gap = None
@@ -179,7 +183,7 @@ def probe(
         )
     return Probe(
         _reader(hits, losses, design, level),
-        calibration(log_p, values, design, n_bins=n_bins, seed=seed),
+        calibration(log_p, values, design, n_bins=n_bins, seed=seed, level=level),
         bayes,
         gap,
         concept,
@@ -231,8 +235,8 @@ def _scores(log_p: FloatArray, values: IntArray) -> tuple[FloatArray, FloatArray
 
 def _reader(hits: FloatArray, losses: FloatArray, design: Design, level: float) -> Reader:
     """Estimates without a p-value: that an accuracy is zero is nobody's null."""
-    accuracy, log_loss = (_mean(part, design, level) for part in (hits, losses))
-    return Reader(replace(accuracy, p_value=math.nan), replace(log_loss, p_value=math.nan))
+    log_loss = replace(_mean(losses, design, level), p_value=math.nan)
+    return Reader(share_of_cases(hits, design, level), log_loss)
 
 
 def _mean(values: FloatArray, design: Design, level: float) -> Estimate:

@@ -7,8 +7,9 @@ from typing import Literal
 from scipy import special
 
 from concept_ppl.errors import InputError
+from concept_ppl.formatting import p_value
 
-from .rows import Estimate, Row, in_words
+from .rows import Estimate, Row
 
 Distribution = Literal["F", "chi2", "t", "bootstrap", "none"]
 
@@ -62,9 +63,11 @@ class HypothesisTest:
         """Print the test, or why it is invalid, on one line."""
         if self.invalid_because:
             return f"invalid because {self.invalid_because}; null: {self.null}"
+        tail = p_value(self.p_value, symbol=True)
+        if self.distribution == "bootstrap":
+            return f"statistic {self.statistic:.4g}, {tail} by resampling; null: {self.null}"
         known = ", ".join(f"{df:g}" for df in (self.df_num, self.df_denom) if not math.isnan(df))
-        statistic = f"{self.distribution}({known})" if known else self.distribution
-        return f"{statistic} = {self.statistic:.4g}, {in_words(self.p_value)}; null: {self.null}"
+        return f"{self.distribution}({known}) = {self.statistic:.4g}, {tail}; null: {self.null}"
 
     def as_row(
         self,

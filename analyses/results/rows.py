@@ -6,15 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from concept_ppl.formatting import MINUS, in_words, p_value
 from concept_ppl.result_columns import RESULT_COLUMNS
-
-LEAST_P_VALUE = 1e-4
-"""Below it no approximation of these analyses is good enough to tell p-values apart."""
-
-
-def in_words(p_value: float) -> str:
-    """Write a p-value as a summary does: ``p = 0.032``, ``p < 0.0001``."""
-    return f"p = {p_value:.3g}" if p_value >= LEAST_P_VALUE else f"p < {LEAST_P_VALUE:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +19,8 @@ class Estimate:
     estimate, std_error
         Point estimate and its standard error, both on the scale that is reported.
     ci_low, ci_high, ci_level
-        Two-sided interval and its confidence level, a probability.
+        Two-sided interval and its confidence level, a probability; of a one-sided bound the other
+        end is NaN.
     p_value
         Of the null that the analysis names in its docstring; NaN where it states none.
     n, n_clusters
@@ -47,9 +41,20 @@ class Estimate:
 
     def __str__(self) -> str:
         """Print the estimate and its interval as a report does."""
-        interval = f"{100 * self.ci_level:g}% CI {self.ci_low:.3f} to {self.ci_high:.3f}"
-        test = "" if math.isnan(self.p_value) else f", {in_words(self.p_value)}"
-        return f"{self.estimate:.3f} ({interval}{test})"
+        written = in_words(self.estimate, self.ci_low, self.ci_high, self.ci_level)
+        if math.isnan(self.p_value):
+            return written
+        test = p_value(self.p_value, symbol=True)
+        return f"{written[:-1]}, {test})" if written.endswith(")") else f"{written} ({test})"
+
+
+SIGNED = "below 0, since the held-out correlation is"
+
+
+def square_in_words(value: Estimate) -> str:
+    """Write a held-out squared correlation, −ρ² where ρ is below zero, and say so where it is."""
+    written = str(value)
+    return f"{written}, {SIGNED}" if written.startswith(MINUS) else written
 
 
 @dataclass(frozen=True, slots=True)

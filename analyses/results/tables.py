@@ -6,7 +6,7 @@ from html import escape as escape_html
 
 import pandas as pd
 
-from concept_ppl.formatting import integer, interval, p_value
+from concept_ppl.formatting import decimals_of, integer, interval, p_value
 
 from .rows import Row, result_frame
 
@@ -114,7 +114,7 @@ def escape(text: str) -> str:
 
 def _numbers(row: pd.Series) -> list[str]:
     return [
-        interval(row["estimate"], row["ci_low"], row["ci_high"]),
+        interval(row["estimate"], row["ci_low"], row["ci_high"], decimals_of(row["quantity"])),
         p_value(row["p_value"]),
         integer(row["n"]),
         integer(row["n_clusters"]),

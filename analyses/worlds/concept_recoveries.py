@@ -18,7 +18,7 @@ from concept_ppl.analyses.designs.decomposition import decompose_states
 from concept_ppl.analyses.regression.probes import Probe, probe
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
-from concept_ppl.analyses.results.rows import Row
+from concept_ppl.analyses.results.rows import Row, square_in_words
 from concept_ppl.errors import InputError, listed
 
 from .exact_fit import exact
@@ -96,8 +96,8 @@ class ConceptRecovery(Result):
             ),
             f"  R² of the log-odds       {self.fit.backward}",
             f"  R² of the states         {self.fit.forward}",
-            f"  smallest ρ²              {self.correlations.smallest}",
-            f"  mean ρ²                  {self.correlations.mean}",
+            f"  smallest ρ²              {square_in_words(self.correlations.smallest)}",
+            f"  mean ρ²                  {square_in_words(self.correlations.mean)}",
         ]
 
 

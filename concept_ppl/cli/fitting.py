@@ -167,7 +167,7 @@ def check(
     output: Output,
     replicates: Annotated[
         int, typer.Option(min=20, help="Data sets to draw, where the file holds fewer.")
-    ] = 200,
+    ] = 500,
     level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from concept_ppl.fitting.fits.fits import Array, Fit
 from concept_ppl.fitting.fits.symmetries import find_symmetries, match_draws
 from concept_ppl.fitting.likelihoods.likelihood import Likelihood
+from concept_ppl.fitting.likelihoods.row_counts import n_free
 from concept_ppl.programs.graph_assembly import Model
 
 MOST_KEPT = 2**27
@@ -85,7 +86,7 @@ def assembled(
         sample_stats={"lp": lp, **found.stats},
         log_likelihood=each,
         log_evidence=log_evidence,
-        n_parameters=program.n_free,
+        n_parameters=n_free(likelihood),
         n_contexts=likelihood.n_contexts,
         n_tokens=likelihood.n_tokens,
         weights=likelihood.own_weights,

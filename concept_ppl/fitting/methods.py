@@ -11,7 +11,7 @@ from torch import Tensor
 
 from concept_ppl.contexts.tokens import as_contexts
 from concept_ppl.errors import InputError, listed
-from concept_ppl.fitting.algorithms.ascents import Ascent, Pace, Report, ascend
+from concept_ppl.fitting.algorithms.ascents import Ascent, Pace, Reached, Report, ascend
 from concept_ppl.fitting.algorithms.chains import sample_chains
 from concept_ppl.fitting.algorithms.checkpoints import SECONDS_BETWEEN, Checkpoint, identity_of
 from concept_ppl.fitting.algorithms.expectation_maximisation import (
@@ -21,8 +21,13 @@ from concept_ppl.fitting.algorithms.expectation_maximisation import (
 )
 from concept_ppl.fitting.algorithms.observed_information import observed_information
 from concept_ppl.fitting.algorithms.posterior_mode import FullBatch, Minibatches
+from concept_ppl.fitting.algorithms.starts import Make, Starts
 from concept_ppl.fitting.algorithms.variational import variational
-from concept_ppl.fitting.fits.findings import doubts_about_ascent, doubts_about_point
+from concept_ppl.fitting.fits.findings import (
+    doubts_about_ascent,
+    doubts_about_point,
+    flat_concepts,
+)
 from concept_ppl.fitting.fits.fits import Fit
 from concept_ppl.fitting.likelihoods.likelihood import Batch, Likelihood, make_likelihood
 from concept_ppl.fitting.likelihoods.program import Program
@@ -32,6 +37,10 @@ from .assembly import Found, assembled
 
 METHODS = ("em", "map", "svi", "nuts")
 ITERATIONS = {"em": 2000, "map": 200, "svi": 3000, "nuts": 0}
+SHORT_RUN = {"em": 12, "map": 3}
+"""Iterations from each candidate for a start."""
+RENEWALS = 5
+"""Further starts, at most, where the best of the restarts ended where a concept tells nothing."""
 LEARNING_RATES = {"map": 0.05, "svi": 0.02}
 
 
@@ -91,7 +100,10 @@ def fit(
         Values to start from, by name: of the first restart, of every chain. Without it, restarts
         are random and chains start at draws from the prior.
     restarts
-        Starts of ``em`` and ``map``, random but for ``start``; the best one is kept.
+        Starts of ``em`` and ``map``; the best one is kept. All but ``start`` are random, each the
+        one of several that a few iterations bring highest. Where the best one ends on a plateau
+        (no better than without one of its concepts, noise aside), up to 5 more follow,
+        unless ``start`` alone was asked for.
     iterations
         At most: of ``em``; of ``map`` blocks of L-BFGS or, with ``batch_size``, passes over the
         contexts; of ``svi`` steps.
@@ -219,23 +231,22 @@ def _run_ascent(
     standard_errors: bool,
 ) -> Found:
     """Run EM or the search for the mode from several starts."""
-    program, method = likelihood.program, options["method"]
-    require_mode(program)
+    method = options["method"]
+    require_mode(likelihood.program)
     make, monotone = _ascent(likelihood, options)
-    starts = [
-        program.random_values(torch.Generator().manual_seed(options["seed"] * 1_000_003 + run))
-        for run in range(options["restarts"])
-    ]
-    if first is not None:
-        starts[0] = first
+    short = min(SHORT_RUN[method], options["iterations"])
+    starts = Starts(likelihood, _on_all_contexts(options), options["seed"], short, first)
     reached = ascend(
         likelihood,
         make,
         starts,
+        _renewed(
+            likelihood, options["restarts"], 0 if first and options["restarts"] == 1 else RENEWALS
+        ),
         iterations=options["iterations"],
         tolerance=options["tolerance"],
         checkpoint=file,
-        pace=Pace(method, len(starts), options["iterations"], progress),
+        pace=Pace(method, options["restarts"], options["iterations"], progress),
         monotone=monotone,
     )
     best = max(reached, key=lambda one: one.objective)
@@ -255,6 +266,29 @@ def _run_ascent(
         errors=errors,
         converged=best.converged,
         warnings=warnings,
+    )
+
+
+def _renewed(
+    likelihood: Likelihood, restarts: int, more: int
+) -> Callable[[Sequence[Reached]], int]:
+    """Return how many runs there are to be: more where the best of all ended on a plateau."""
+
+    def wanted(done: Sequence[Reached]) -> int:
+        if len(done) < restarts or len(done) == restarts + more:
+            return max(len(done), restarts)
+        best = max(done, key=lambda one: one.objective)
+        return len(done) + bool(flat_concepts(likelihood, best.values))
+
+    return wanted
+
+
+def _on_all_contexts(options: Mapping[str, Any]) -> Make:
+    """Return the method's ascent without minibatches, for short runs."""
+    if options["method"] != "em":
+        return FullBatch
+    return lambda likelihood, start: ExpectationMaximisation(
+        likelihood, plan_m_step(likelihood.program), start
     )
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from concept_ppl.contexts.tokens import Contexts
+from concept_ppl.inference.exact.answers import Answer
 from concept_ppl.programs.factors import Concept
 
-from .answers import Answer
 from .batches import Part, Rows
 from .results import Posterior
 

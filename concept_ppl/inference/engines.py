@@ -8,14 +8,14 @@ from torch import Tensor
 
 from concept_ppl.contexts.tokens import Contexts
 from concept_ppl.errors import InputError
+from concept_ppl.inference.exact.answers import Answer, Wanted
+from concept_ppl.inference.exact.dense import DensePrior, answer_dense, dense_prior
+from concept_ppl.inference.exact.elimination import answer_by_elimination
+from concept_ppl.inference.exact.sequences import answer_sequences
 from concept_ppl.programs.factors import FactorGraph
 
-from .answers import Answer, Wanted
 from .batches import Part
-from .dense import DensePrior, answer_dense, dense_prior
-from .elimination import answer_by_elimination
 from .plans import Plan, chain_of
-from .sequences import answer_sequences
 
 Engine = Callable[[Contexts, Mapping[str, Tensor], Wanted], Answer]
 

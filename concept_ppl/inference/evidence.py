@@ -15,10 +15,9 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts
+from concept_ppl.inference.exact.contraction import Leaf, align
 from concept_ppl.logspace import by_row
 from concept_ppl.programs.factors import Emission, FactorGraph
-
-from .contraction import Leaf, align
 
 NARROW = 32
 """Up to so many columns a float64 bag is summed position by position, 3 to 10 times as fast."""

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts
 from concept_ppl.errors import InputError
+from concept_ppl.inference.exact.answers import Wanted
 from concept_ppl.programs.factors import FactorGraph
 
-from .answers import Wanted
 from .batches import Part
 from .engines import answer_chunks
 from .plans import make_plan

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from concept_ppl.errors import InputError
+from concept_ppl.inference.exact.contraction import Leaf, align, combine, contract
 from concept_ppl.logspace import logsumexp, normalise
 from concept_ppl.programs.factors import Factor, FactorGraph
 from concept_ppl.programs.graph_assembly import Model
 from concept_ppl.programs.tracing import compile_model
 
-from .contraction import Leaf, align, combine, contract
 from .queries import next_table
 from .results import Posterior
 

@@ -7,10 +7,9 @@ import torch
 
 from concept_ppl.contexts.tokens import Contexts
 from concept_ppl.errors import InputError, MemoryBudgetError, listed
+from concept_ppl.inference.exact.contraction import ContractionTree, contraction_tree
+from concept_ppl.inference.exact.sequences import Chain, unroll
 from concept_ppl.programs.factors import FactorGraph
-
-from .contraction import ContractionTree, contraction_tree
-from .sequences import Chain, unroll
 
 ENGINES = ("auto", "dense", "elimination", "sequence")
 DENSE_ALWAYS = 512

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from concept_ppl.contexts.tokens import Contexts, as_contexts
 from concept_ppl.errors import InputError
+from concept_ppl.inference.exact.answers import Answer, Wanted, gather
 from concept_ppl.programs.factors import FactorGraph
 from concept_ppl.programs.graph_assembly import Model
 
-from .answers import Answer, Wanted, gather
 from .assembly import AnsweredPart, assemble_posterior
 from .batches import Part, parts_of
 from .engines import answer_chunks

@@ -13,13 +13,20 @@ from torch import Tensor
 
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts, as_contexts
 from concept_ppl.errors import InputError, listed
+from concept_ppl.inference.exact.contraction import (
+    Leaf,
+    combine,
+    contract,
+    contraction_tree,
+    traceback,
+    upward,
+)
+from concept_ppl.inference.exact.elimination import all_leaves
 from concept_ppl.logspace import expectation, log_product, normalise
 from concept_ppl.programs.factors import FactorGraph
 from concept_ppl.programs.graph_assembly import Model
 
 from .batches import graphs_for, require_tokens
-from .contraction import Leaf, combine, contract, contraction_tree, traceback, upward
-from .elimination import all_leaves
 from .impossible_contexts import ImpossibleContextError
 from .posteriors import posterior
 

@@ -12,17 +12,18 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from concept_ppl.errors import InputError
-from concept_ppl.formatting import interval, number
+from concept_ppl.formatting import interval, p_value
 from concept_ppl.outputs import new_folder, require_writable
 
 from .manifest import plain, write_manifest
-from .parts import Figure, Report, Section, Table, Tone
+from .parts import Figure, KeyFigure, Report, Section, Table, Tone
 from .results import tidy_results, write_results
 from .svg import draw_svg, inline, standalone
 from .tables import TableView, table_view
 
 TONES: Final[dict[Tone, str]] = {
     "supported": "Supported",
+    "partly": "Partly",
     "not supported": "Not supported",
     "undecided": "Undecided",
 }
@@ -95,10 +96,7 @@ def render_page(report: Report, drawings: Mapping[str, Element], everything: Tab
         key_figures=[
             {
                 "label": key.label,
-                "estimate": number(key.estimate, key.decimals),
-                "interval": interval(key.estimate, key.ci_low, key.ci_high, key.decimals).partition(
-                    " "
-                )[2],
+                **_number_and_interval(key),
                 "note": key.note,
             }
             for key in report.key_figures
@@ -108,6 +106,14 @@ def render_page(report: Report, drawings: Mapping[str, Element], everything: Tab
         command=report.manifest.get("command"),
         provenance=_provenance(report.manifest),
     )
+
+
+def _number_and_interval(key: KeyFigure) -> dict[str, str]:
+    """Return the parts of one line, so that an estimate and its interval share their precision."""
+    if key.is_p_value:
+        return {"estimate": p_value(key.estimate), "interval": ""}
+    estimate, _, ends = interval(key.estimate, key.ci_low, key.ci_high, key.decimals).partition(" ")
+    return {"estimate": estimate, "interval": ends}
 
 
 def prose(text: str) -> Markup:

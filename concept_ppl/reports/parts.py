@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-Tone = Literal["supported", "not supported", "undecided"]
+Tone = Literal["supported", "partly", "not supported", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Verdict:
     sentence
         The answer, with its estimate and interval in the text (see ``interval``).
     tone
-        Whether the numbers support the claim that the question asks about.
+        Whether the numbers support the claim that the question asks about; ``partly`` where they
+        do under conditions that the sentence names, and not elsewhere.
     remark
         What the reader must know before believing or repeating the sentence.
     """
@@ -47,6 +48,8 @@ class KeyFigure:
         A few words below the number.
     decimals
         How many to show.
+    is_p_value
+        Whether it is a p-value, written as all of them are.
     """
 
     label: str
@@ -55,6 +58,7 @@ class KeyFigure:
     ci_high: float = float("nan")
     note: str = ""
     decimals: int = 3
+    is_p_value: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Final
 
 import pandas as pd
 
-from concept_ppl.formatting import column_format, interval, is_missing, write
+from concept_ppl.formatting import column_format, decimals_of, interval, is_missing, write
 
 from .parts import Table
 
@@ -93,7 +93,11 @@ def _column(values: pd.Series, heading: str, asked: str | None) -> Column:
 
 def _interval_column(frame: pd.DataFrame, heading: str) -> Column:
     triples = frame[list(_INTERVAL)].to_numpy(dtype=float, na_value=math.nan)
-    cells = (Cell(interval(*triple), _sort_key(triple[0])) for triple in triples)
+    names = frame["quantity"] if "quantity" in frame.columns else [""] * len(frame)
+    cells = (
+        Cell(interval(*map(float, triple[:3]), decimals=decimals_of(name)), _sort_key(triple[0]))
+        for triple, name in zip(triples, names, strict=True)
+    )
     return Column(heading, True, tuple(cells))
 
 

@@ -232,3 +232,18 @@ def test_a_zoo_model_recovers_the_tables_that_it_was_drawn_from(name, parameters
     agreement = np.abs(p - q).mean(), np.abs(p - q[:, ::-1]).mean()
     assert min(agreement) < 0.06
     assert found.standard_errors
+
+
+def test_a_summary_says_what_was_maximised():
+    with_prior = fit(mixture, drawn(), restarts=2, standard_errors=False)
+    found = re.search(
+        r"Maximised is the log-evidence \+ log prior density of the parameters, (\S+) = (\S+) "
+        r"([+−]) (\S+); restarts reached",
+        with_prior.summary(),
+    )
+    whole, evidence, sign, prior = (part.replace(",", "") for part in found.groups())
+    whole, evidence, prior = (float(part.replace("−", "-")) for part in (whole, evidence, prior))
+    assert whole == pytest.approx(evidence + (prior if sign == "+" else -prior), abs=0.02)
+    assert evidence == pytest.approx(with_prior.log_evidence[0, 0], abs=0.01)
+    without = fit(classes_of_two, drawn(), restarts=1, standard_errors=False).summary()
+    assert "Maximised is the log-evidence." in without

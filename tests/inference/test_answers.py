@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from concept_ppl.inference.answers import Answer, answer_from_table, gather, p_log_p
+from concept_ppl.inference.exact.answers import Answer, answer_from_table, gather, p_log_p
 
 from ..support.comparison import assert_log_close
 

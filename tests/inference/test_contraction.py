@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from concept_ppl.inference.contraction import (
+from concept_ppl.inference.exact.contraction import (
     Leaf,
     align,
     contract,

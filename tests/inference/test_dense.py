@@ -9,7 +9,7 @@ from pyro.ops.indexing import Vindex
 
 from concept_ppl.contexts.tokens import Contexts
 from concept_ppl.errors import MemoryBudgetError
-from concept_ppl.inference.dense import dense_prior
+from concept_ppl.inference.exact.dense import dense_prior
 from concept_ppl.inference.plans import make_plan
 from concept_ppl.inference.posteriors import posterior
 from concept_ppl.programs.tracing import compile_model

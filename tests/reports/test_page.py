@@ -1,5 +1,6 @@
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 import matplotlib.figure
@@ -7,7 +8,7 @@ import pytest
 
 from concept_ppl.errors import InputError
 from concept_ppl.reports import Figure, Section, Verdict, write_report
-from concept_ppl.reports.page import MOST_RESULT_ROWS, prose
+from concept_ppl.reports.page import MOST_RESULT_ROWS, TONES, prose
 
 from .samples import sample_curve, sample_report, sample_results
 
@@ -98,7 +99,7 @@ def test_the_page_can_be_read_without_seeing_it(tmp_path):
     assert all("scope" in head for head in page.tags("th"))
 
 
-@pytest.mark.parametrize("tone", ["supported", "not supported", "undecided"])
+@pytest.mark.parametrize("tone", ["supported", "partly", "not supported", "undecided"])
 def test_the_tone_of_the_verdict_is_told_in_a_word_and_a_sign(tmp_path, tone):
     _, page = read(write_report(sample_report(verdict=Verdict("So.", tone)), tmp_path / "report"))
     assert tone.capitalize() in page.text
@@ -106,6 +107,14 @@ def test_the_tone_of_the_verdict_is_told_in_a_word_and_a_sign(tmp_path, tone):
     other = "supported" if tone != "supported" else "undecided"
     _, beside = read(write_report(sample_report(verdict=Verdict("So.", other)), tmp_path / "two"))
     assert signs != {attributes["d"] for attributes in beside.tags("path") if "d" in attributes}
+
+
+def test_every_tone_has_its_own_line_and_colour_in_both_themes():
+    style = (files("concept_ppl.reports") / "style.css").read_text(encoding="utf-8")
+    for tone in TONES:
+        name = tone.replace(" ", "-")
+        assert len(re.findall(rf"--{name}: #", style)) == 2
+        assert tone == "supported" or f".verdict.{name} {{" in style
 
 
 def test_text_is_never_taken_for_markup(tmp_path):

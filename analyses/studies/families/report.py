@@ -22,7 +22,7 @@ from concept_ppl.analyses.studies.laboratory.sections import (
     methods_section,
     verdict_of,
 )
-from concept_ppl.reports import KeyFigure, Report, Section, Table, Verdict, number
+from concept_ppl.reports import KeyFigure, Report, Section, Table, Tone, Verdict, number
 
 QUESTION = "Does every architecture learn the log-posterior where theory says that it should?"
 NAMES = {
@@ -102,8 +102,12 @@ def _verdict(frame: pd.DataFrame, level: float) -> Verdict:
         )
         + ", and recovery follows it."
     )
-    is_all = len(passed) == len(found)
-    return Verdict(sentence, "supported" if is_all else "undecided", remark)
+    tone: Tone = "undecided"
+    if passed:
+        tone = "supported" if len(passed) == len(found) else "partly"
+    elif all(value.ci_high < LEAST_RHO2 for value in found.values()):
+        tone = "not supported"
+    return Verdict(sentence, tone, remark)
 
 
 def _key_figures(frame: pd.DataFrame, level: float) -> list[KeyFigure]:

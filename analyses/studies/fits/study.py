@@ -13,6 +13,9 @@ from concept_ppl.reports import build_manifest, write_report
 from .answers import answer_check, replicated_tokens
 from .report import fit_check_report
 
+N_REPLICATES = 500
+"""So many that one family alone, adjusted for three, can fall below the level of the report."""
+
 
 def check_fit(
     path: str | Path,
@@ -20,7 +23,7 @@ def check_fit(
     *,
     command: Sequence[str],
     stage: Stage,
-    n_replicates: int = 200,
+    n_replicates: int = N_REPLICATES,
     level: float = 0.95,
     seed: int = 0,
     force: bool = False,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from concept_ppl.analyses.designs.intervals import share_limits
 from concept_ppl.analyses.studies.stages.state_analyses import StateAnalyses
 from concept_ppl.analyses.studies.stages.state_report import (
     analysis_sections,
@@ -23,6 +24,7 @@ QUESTION = (
     "Is the state from which {model} predicts the next word an invertible affine function of the "
     "log-posterior of {labels}, and was it learned?"
 )
+LEVEL = 0.95
 N_EXAMPLES = 8
 N_TELLING = 8
 
@@ -61,8 +63,9 @@ def label_scores(
     Returns
     -------
     DataFrame
-        One row a label: how often the most probable value is the label, how often the commonest
-        value is, and the mean −log p of the label, nats, under the posterior and under the prior.
+        One row a label: how often the most probable value is the label, with 95% limits, how often
+        the commonest value is, and the mean −log p of the label, nats, under the posterior and
+        under the prior.
     """
     rows = []
     for axis, (label, columns) in enumerate(concept_columns(posterior).items()):
@@ -74,7 +77,8 @@ def label_scores(
             {
                 "label": label,
                 "values": len(columns),
-                "accuracy": float((log_p.argmax(axis=1) == truth).mean()),
+                "accuracy": (right := float((log_p.argmax(axis=1) == truth).mean())),
+                **dict(zip(("low", "high"), share_limits(right, len(truth), LEVEL), strict=True)),
                 "commonest": float((truth == prior.argmax()).mean()),
                 "loss": float(-log_p[np.arange(len(truth)), truth].mean()),
                 "prior_loss": float(-np.log(prior[truth]).mean()),
@@ -104,10 +108,13 @@ def _model_section(words: LabelledWords, test: LabelledTexts, posterior: pd.Data
     scores = Table(
         "How well the fitted model tells the labels of texts it never saw",
         label_scores(words, test, posterior),
-        formats={"values": "integer", "accuracy": ".3f", "commonest": ".3f"}
+        formats={"values": "integer", "accuracy": ".3f", "low": ".3f", "high": ".3f"}
+        | {"commonest": ".3f"}
         | {"loss": ".3f", "prior_loss": ".3f"},
         headings={
             "accuracy": "right",
+            "low": "95% from",
+            "high": "to",
             "commonest": "commonest right",
             "loss": "−log p",
             "prior_loss": "of the prior",

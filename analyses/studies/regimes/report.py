@@ -5,7 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from concept_ppl.analyses import Estimate
 from concept_ppl.analyses.studies.laboratory.bars import (
+    LEAST_RHO2,
     agreement_bar,
     bars_section,
     ceiling_bars,
@@ -31,6 +33,7 @@ from concept_ppl.reports import (
     Report,
     Section,
     Table,
+    Tone,
     Verdict,
     regime_maps,
 )
@@ -125,7 +128,11 @@ def _verdict(copies: pd.DataFrame, noisy: pd.DataFrame, level: float) -> Verdict
     lost = pooled(noisy, "trained.rho2_smallest", level)
     gap = pooled(noisy, "gap.share", level)
     is_limited = form_of(alpha) not in {"the log-posterior", "undecided", "no interval"}
-    opening = "Only where the next token tells the concept" if is_limited else "In both controls"
+    tone = _tone(smallest, is_limited)
+    opening = {
+        "partly": "Only where the next token tells the concept",
+        "not supported": "Not even where the next token tells the concept",
+    }.get(tone, "In both controls")
     sentence = (
         f"{opening}: with y = c the smallest ρ² of trained states and log-odds is "
         f"{written(smallest)}; with noisy y it is {written(lost)}, and the states follow the power "
@@ -136,7 +143,14 @@ def _verdict(copies: pd.DataFrame, noisy: pd.DataFrame, level: float) -> Verdict
         "variance of Bayes's own log-ratios: no amount of training closes that gap. What is linear "
         "here is not therefore learned; see the table of controls."
     )
-    return Verdict(sentence, "not supported" if is_limited else "undecided", remark)
+    return Verdict(sentence, tone, remark)
+
+
+def _tone(smallest: Estimate, is_limited: bool) -> Tone:
+    """Say how far the claim holds: nowhere, in one regime alone, or who knows."""
+    if smallest.ci_low >= LEAST_RHO2:
+        return "partly" if is_limited else "undecided"
+    return "not supported" if smallest.ci_high < LEAST_RHO2 else "undecided"
 
 
 def _key_figures(copies: pd.DataFrame, noisy: pd.DataFrame, level: float) -> list[KeyFigure]:

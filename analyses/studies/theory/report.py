@@ -151,17 +151,18 @@ def _verdict(base: pd.DataFrame, level: float) -> Verdict:
     accuracy, bayes = pooled(base, "accuracy", level), pooled(base, "accuracy.bayes", level)
     mean, least = (pooled(base, f"trained.rho2_{w}", level) for w in ("mean", "smallest"))
     gap, joint = pooled(base, "gap.target_share", level), pooled(base, "gap.share", level)
+    is_lost = least.ci_high < 0.95
     sentence = (
-        f"No: in the base setting probes name concepts in {written(accuracy)} of contexts, Bayes "
-        f"in {written(bayes)}, while the log-odds of the concepts are kept with a mean ρ² of "
-        f"{written(mean)} and a smallest of {written(least)}."
+        f"{'No' if is_lost else 'Undecided'}: in the base setting probes name concepts in "
+        f"{written(accuracy)} of contexts, Bayes in {written(bayes)}, while the log-odds of the "
+        f"concepts are kept with a mean ρ² of {written(mean)} and a smallest of {written(least)}."
     )
     remark = (
         "The reason is not training. Bayes's own log-ratios of the next token are nearly affine in "
         f"the log-posterior of the joint (gap {written(joint)} of their variance), but not in the "
         f"log-odds of single concepts, in which the others are summed out (gap {written(gap)})."
     )
-    return Verdict(sentence, "not supported" if least.ci_high < 0.95 else "undecided", remark)
+    return Verdict(sentence, "not supported" if is_lost else "undecided", remark)
 
 
 def _key_figures(base: pd.DataFrame, level: float) -> list[KeyFigure]:

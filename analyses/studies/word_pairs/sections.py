@@ -11,6 +11,7 @@ from scipy.spatial.distance import squareform
 from concept_ppl.analyses.pairs.counterfactual_matrices import CounterfactualMatrix, matrix_of
 from concept_ppl.analyses.results.rows import Estimate
 from concept_ppl.analyses.studies.stages.claim_sections import written
+from concept_ppl.formatting import in_words
 from concept_ppl.reports import (
     Section,
     Table,
@@ -94,10 +95,9 @@ def seriation(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _hint(matrix: CounterfactualMatrix, j: int, k: int) -> str:
     value, null = matrix.entries[j][k], float(matrix.null[j, k])
-    level = f"{100 * value.ci_level:g}%"
     parts = [
         f"weights {shown(matrix.names[j])}, pairs {shown(matrix.names[k])}: "
-        f"{value.estimate:.3f}, {level} interval {value.ci_low:.3f} to {value.ci_high:.3f}"
+        f"{in_words(value.estimate, value.ci_low, value.ci_high, value.ci_level)}"
     ]
     if not math.isnan(null):
         of = "entries" if j == k else "magnitudes"

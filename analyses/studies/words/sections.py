@@ -135,7 +135,7 @@ def calibration_section(answers: WordsAnswers) -> Section:
 
 
 def _points(found: "Calibration") -> "np.ndarray[Any, np.dtype[np.float64]]":
-    return np.array([(each.mass, each.confidence, each.accuracy) for each in found.bins])
+    return np.array([(each.mass, each.confidence, each.accuracy.estimate) for each in found.bins])
 
 
 def _calibrated(found: "Calibration") -> str:

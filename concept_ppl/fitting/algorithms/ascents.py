@@ -62,6 +62,7 @@ class Pace:
 
     def tell(self, run: int, iteration: int, per_token: float) -> None:
         """Report one more iteration of a run, both counted from 0."""
+        self.n_runs = max(self.n_runs, run + 1)
         self.done += 1
         if self.report is None:
             return
@@ -82,9 +83,13 @@ class Pace:
 
 
 class Ascent(Protocol):
-    """A series of steps uphill; ``values`` are the parameters that the last step evaluated."""
+    """A series of steps uphill; ``values`` are the parameters that the last step evaluated.
+
+    ``leapt`` says that the last step was extrapolated: a small gain of it is no end.
+    """
 
     values: dict[str, Tensor]
+    leapt: bool
 
     def step(self) -> tuple[float, float]:
         """Return log-evidence and log prior of ``values``, and find better ones."""
@@ -119,7 +124,8 @@ class Reached:
 def ascend(
     likelihood: Likelihood,
     make: Callable[[Mapping[str, Tensor]], Ascent],
-    starts: Sequence[Mapping[str, Tensor]],
+    start_of: Callable[[int], Mapping[str, Tensor]],
+    wanted: Callable[[Sequence[Reached]], int],
     *,
     iterations: int,
     tolerance: float,
@@ -131,6 +137,10 @@ def ascend(
 
     Parameters
     ----------
+    start_of
+        The start of each run, by its number.
+    wanted
+        How many runs there are to be, after what those done have reached.
     tolerance
         Of log-evidence + log prior, in nats a token.
     monotone
@@ -139,8 +149,8 @@ def ascend(
     state = checkpoint.load() or {"done": [], "current": None}
     done = [Reached(**{**one, "history": tuple(one["history"])}) for one in state["done"]]
     current = state["current"]
-    for run in range(len(done), len(starts)):
-        ascent = make(starts[run])
+    while (run := len(done)) < wanted(done):
+        ascent = make(start_of(run))
         history: list[tuple[float, float]] = []
         if current is not None:
             ascent.restore(current["ascent"])
@@ -187,7 +197,7 @@ def _climb(
         if gain < -DESCENT * max(abs(objective), 1.0) and tolerance >= 0 and fell_at is None:
             fell_at = iteration
         last = objective
-        if gain < tolerance * n_tokens:
+        if gain < tolerance * n_tokens and not ascent.leapt:
             converged = True
             break
         if iteration + 1 < iterations:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -20,8 +21,13 @@ from concept_ppl.errors import ModelError
 from concept_ppl.fitting.likelihoods.likelihood import Likelihood
 from concept_ppl.fitting.likelihoods.parameters import Parameter, flatten, unflatten
 from concept_ppl.fitting.likelihoods.program import Program
+from concept_ppl.fitting.likelihoods.row_counts import row_counts
 from concept_ppl.fitting.likelihoods.ties import View
 
+from .extrapolation import Leaps
+
+FIRST_LEAP, STRETCH = 4.0, 4.0
+"""The longest first leap; the bound grows and falls by this factor with success and failure."""
 GRADIENT_STEPS = 3
 """L-BFGS iterations of one M-step: any gain will do, and the E-step moves the target anyway."""
 
@@ -98,13 +104,13 @@ def base_of(prior: Any) -> Any:
 
 def pseudo_counts(parameter: Parameter, view: View) -> Tensor | None:
     """Return what a prior adds to the counts of each row, or None where it has no such form."""
-    shape = (view.n_own, view.width)
     if parameter.prior is None:
-        return torch.zeros(shape, dtype=torch.float64)
+        return torch.zeros((view.n_own, view.width), dtype=torch.float64)
     base = base_of(parameter.prior)
     if view.kind == "simplex" and isinstance(base, dist.Dirichlet):
         concentration: Tensor = base.concentration.expand(parameter.shape)
-        return (concentration - 1).reshape(shape).double()
+        own = (concentration - 1).reshape(view.n_own, view.n_values).double()
+        return torch.nn.functional.pad(own, (0, view.padding))
     if view.kind == "unit" and isinstance(base, dist.Beta):
         no = base.concentration0.expand(parameter.shape).reshape(-1)
         yes = base.concentration1.expand(parameter.shape).reshape(-1)
@@ -144,7 +150,7 @@ def m_step(
 ) -> dict[str, Tensor]:
     """Return better parameters for expected counts, of each piece's tables."""
     updated = dict(values)
-    by_width = _row_counts(program, counts)
+    by_width = row_counts(program, counts)
     for form in plan.closed:
         view = form.view
         found = by_width[view.width][form.start : form.start + view.n_rows]
@@ -155,21 +161,6 @@ def m_step(
         rows = torch.where(mass > 0, weights / mass.clamp_min(1e-300), before)
         updated[name] = view.value(rows, shape)
     return _climb(program, plan.open, updated, counts) if plan.open else updated
-
-
-def _row_counts(program: Program, counts: Sequence[Sequence[Tensor]]) -> dict[int, Tensor]:
-    """Return the expected counts of the stacked rows, by width."""
-    sizes: dict[int, int] = {}
-    for view in program.views:
-        sizes[view.width] = sizes.get(view.width, 0) + view.n_rows
-    total = {width: torch.zeros(n, width, dtype=torch.float64) for width, n in sizes.items()}
-    for piece, own in zip(program.pieces, counts, strict=True):
-        for tie, count in zip(piece.ties, own, strict=True):
-            tied = tie.index >= 0
-            if bool(tied.any()):
-                rows = count.reshape(-1, tie.width)[tied]
-                total[tie.width].index_add_(0, tie.index[tied], rows)
-    return total
 
 
 def _climb(
@@ -211,27 +202,64 @@ def _climb(
 
 
 class ExpectationMaximisation:
-    """EM as a series of steps; ``values`` are the parameters that the last step evaluated."""
+    """EM as a series of steps; ``values`` are the parameters that the last step evaluated.
+
+    Two steps are followed by a leap along them (:mod:`.extrapolation`). Where it leads downhill,
+    the step that it would have saved is taken instead, and the next leaps are shorter.
+
+    Attributes
+    ----------
+    values : dict of str to Tensor
+    leapt : bool
+        Whether ``values`` were reached by a leap, whose gain tells nothing of how near the top is.
+    """
 
     def __init__(self, likelihood: Likelihood, plan: MStep, values: Mapping[str, Tensor]) -> None:
         self.likelihood, self.plan = likelihood, plan
+        views = [form.view for form in plan.closed]
+        self._leaps = Leaps(likelihood.program.parameters, views)
         self.values = {name: value.double() for name, value in values.items()}
-        self._better = self.values
+        self.leapt = False
+        self._better = self._instead = self.values
+        self._trail: list[dict[str, Tensor]] = []
+        self._last, self._longest, self._length = -np.inf, FIRST_LEAP, 0.0
 
     def step(self) -> tuple[float, float]:
         """Return log-evidence and log prior, and find better parameters."""
         log_evidence, log_prior, counts = self.likelihood.expected_counts(self.values)
+        if self.leapt and not log_evidence + log_prior >= self._last:
+            self._longest = max(self._longest / STRETCH, FIRST_LEAP)
+            self.values, self.leapt = self._instead, False
+            log_evidence, log_prior, counts = self.likelihood.expected_counts(self.values)
+        elif self.leapt and self._length == self._longest:
+            self._longest *= STRETCH
+        self._last = log_evidence + log_prior
         self._better = m_step(self.likelihood.program, self.plan, self.values, counts)
         return log_evidence, log_prior
 
     def advance(self) -> None:
-        """Move to the better parameters."""
-        self.values = self._better
+        """Move to the better parameters, or leap where two steps have shown the way."""
+        self._trail = [*self._trail, self.values] if len(self._trail) < 2 else []
+        self.values, self.leapt = self._better, False
+        if len(self._trail) == 2:
+            points = [*self._trail, self._better]
+            ahead, self._length = self._leaps.leap(points, self._longest)
+            if self._length > 1:
+                self._instead, self.values, self.leapt = self._better, ahead, True
 
     def state(self) -> dict[str, Any]:
-        """Return the parameters."""
-        return {"values": dict(self.values)}
+        """Return the parameters, and where the leaps stand."""
+        return {
+            "values": dict(self.values),
+            "instead": dict(self._instead),
+            "trail": [dict(point) for point in self._trail],
+            "leapt": self.leapt,
+            "numbers": [self._last, self._longest, self._length],
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
         self.values = self._better = dict(state["values"])
+        self._instead, self.leapt = dict(state["instead"]), state["leapt"]
+        self._trail = [dict(point) for point in state["trail"]]
+        self._last, self._longest, self._length = state["numbers"]

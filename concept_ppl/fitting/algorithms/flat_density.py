@@ -21,7 +21,7 @@ from torch import Tensor
 from concept_ppl.fitting.likelihoods.dense_evidence import DenseEvidence, chunks_of, posterior_of
 from concept_ppl.fitting.likelihoods.likelihood import Likelihood
 from concept_ppl.fitting.likelihoods.ties import View
-from concept_ppl.inference.contraction import align
+from concept_ppl.inference.exact.contraction import align
 
 from .expectation_maximisation import pseudo_counts
 
@@ -171,7 +171,7 @@ def flat_density(likelihood: Likelihood) -> FlatDensity | None:
     blocks, start, coordinates = [], 0, 0
     for view in program.views:
         pseudo = pseudo_counts(program.parameters[view.name], view)
-        if program.parameters[view.name].prior is None or pseudo is None:
+        if program.parameters[view.name].prior is None or pseudo is None or view.padding:
             return None
         alpha = pseudo.numpy() + 1
         alpha = alpha[:, ::-1] if view.is_binary else alpha

@@ -37,6 +37,8 @@ def _free(likelihood: Likelihood, values: Mapping[str, Tensor]) -> Tensor:
 class FullBatch:
     """L-BFGS with a strong Wolfe line search; a step is a block of iterations."""
 
+    leapt = False
+
     def __init__(self, likelihood: Likelihood, values: Mapping[str, Tensor]) -> None:
         self.likelihood = likelihood
         self.free = _free(likelihood, values).requires_grad_()
@@ -87,6 +89,8 @@ class FullBatch:
 
 class Minibatches:
     """Adam on minibatches drawn without replacement; a step is one pass over the contexts."""
+
+    leapt = False
 
     def __init__(
         self,

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from concept_ppl.formatting import MINUS, number
+
 Array = NDArray[np.float64]
 
 
@@ -55,7 +57,8 @@ class Fit:
         From the observed information, for ``em`` and ``map``; NaN on the edge of the parameter's
         range, where it says nothing; empty where it could not be computed (a warning says why).
     n_parameters : int
-        Free ones: a row of probabilities has one less than it has values.
+        Free ones: a row of probabilities has one less than it has values that these tokens read;
+        a value that never occurs where the row is read is zero at the top, and not free.
     n_contexts, n_tokens : int
         Contexts, and observed tokens in them.
     weights : float64 array, shape (n_contexts,), or None
@@ -132,14 +135,29 @@ class Fit:
         lines = [
             f"{self.method} fit of {self.model}: {self.n_contexts:,} contexts, "
             f"{self.n_tokens:,} tokens, {self.n_parameters} free parameters.",
-            f"Log-evidence {self.log_evidence.mean():,.4f} nats, {per_token:.4f} a token.",
+            f"Log-evidence {number(self.log_evidence.mean(), 2)} nats, "
+            f"{number(per_token, 4)} a token.",
         ]
-        if len(self.restarts) > 1:
-            reached = ", ".join(f"{value:,.2f}" for value in np.sort(self.restarts)[::-1])
-            lines.append(f"Restarts reached {reached}.")
+        if self.is_point and len(self.restarts):
+            lines.append(self._maximised())
         lines += [
             f"Labels of '{name}' were matched in {share:.0%} of the draws."
             for name, share in self.switched.items()
             if share
         ]
         return "\n".join([*lines, *self.warnings])
+
+    def _maximised(self) -> str:
+        """Say what the restarts climbed, and how high: beside a prior it is not the evidence."""
+        log_evidence = float(self.log_evidence[0, 0])
+        best = float(self.restarts.max())
+        log_prior = best - log_evidence
+        what = "Maximised is the log-evidence"
+        if abs(log_prior) > 1e-9 * max(1.0, abs(best)):
+            what += f" + log prior density of the parameters, {number(best, 2)} = "
+            sign = MINUS if log_prior < 0 else "+"
+            what += f"{number(log_evidence, 2)} {sign} {number(abs(log_prior), 2)}"
+        if len(self.restarts) == 1:
+            return f"{what}."
+        reached = ", ".join(number(value, 2) for value in np.sort(self.restarts)[::-1])
+        return f"{what}; restarts reached {reached}."

@@ -67,7 +67,7 @@ class Symmetry:
         return permuted
 
 
-def _axes(piece: Piece, members: frozenset[str]) -> list[tuple[list[int], bool]]:
+def axes_of(piece: Piece, members: frozenset[str]) -> list[tuple[list[int], bool]]:
     """Return, for each table, the axes that are the concept's, and whether its values are too."""
     graph = piece.template
     found = []
@@ -98,7 +98,7 @@ def _row_actions(
     sources = {width: torch.arange(n) for width, n in sizes.items()}
     flips = {width: torch.zeros(n, dtype=torch.bool) for width, n in sizes.items()}
     for piece in program.pieces:
-        for tie, (axes, is_own) in zip(piece.ties, _axes(piece, members), strict=True):
+        for tie, (axes, is_own) in zip(piece.ties, axes_of(piece, members), strict=True):
             if tie.width not in sizes:
                 continue
             places = tie.index.reshape(tie.shape[:-1])
@@ -119,7 +119,7 @@ def _permuted_tables(
     result = []
     for piece, own in zip(program.pieces, tables, strict=True):
         permuted = []
-        for table, (axes, is_own) in zip(own, _axes(piece, members), strict=True):
+        for table, (axes, is_own) in zip(own, axes_of(piece, members), strict=True):
             new = table
             for axis in [*axes, *([table.dim() - 1] if is_own else [])]:
                 new = new.index_select(axis, index)
@@ -239,7 +239,7 @@ def _assignment(
     """Return the own value for each value of the reference, by squared Hellinger distance."""
     cost = np.zeros((symmetry.n_values, symmetry.n_values))
     for piece, one, other in zip(program.pieces, reference, tables, strict=True):
-        for a, b, (axes, is_own) in zip(one, other, _axes(piece, symmetry.members), strict=True):
+        for a, b, (axes, is_own) in zip(one, other, axes_of(piece, symmetry.members), strict=True):
             for axis in [*axes, *([a.dim() - 1] if is_own else [])]:
                 ours, theirs = (
                     (t.detach() / 2).exp().movedim(axis, 0).reshape(len(cost), -1).numpy()

@@ -10,7 +10,7 @@ which are the gradient.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,13 @@ from scipy import sparse
 from torch import Tensor
 
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts
-from concept_ppl.inference.contraction import ContractionTree, Leaf, align, contraction_tree, upward
+from concept_ppl.inference.exact.contraction import (
+    ContractionTree,
+    Leaf,
+    align,
+    contraction_tree,
+    upward,
+)
 from concept_ppl.programs.factors import FactorGraph
 
 from .program import Piece
@@ -60,6 +66,10 @@ class DenseEvidence:
     def n_contexts(self) -> int:
         """Number of contexts."""
         return int(self.counts.shape[0])
+
+    def take(self, rows: NDArray[np.int64]) -> "DenseEvidence":
+        """Return the evidence of some contexts."""
+        return replace(self, counts=self.counts[rows])
 
     def rows_and_prior(self, tables: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the log-rows, shape (n_rows, Π scope), and log p(s), shape (Π scope,)."""

@@ -5,7 +5,7 @@ gradients by automatic differentiation, so that one chunk at a time is held.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from concept_ppl.contexts.tokens import Contexts
-from concept_ppl.inference.contraction import Leaf, align, contraction_tree, upward
-from concept_ppl.inference.elimination import all_leaves
-from concept_ppl.inference.sequences import forward, unroll
+from concept_ppl.inference.exact.contraction import Leaf, align, contraction_tree, upward
+from concept_ppl.inference.exact.elimination import all_leaves
+from concept_ppl.inference.exact.sequences import forward, unroll
 from concept_ppl.logspace import by_row, logsumexp
 from concept_ppl.programs.factors import FactorGraph
 
@@ -49,6 +49,12 @@ class GeneralEvidence:
     def n_contexts(self) -> int:
         """Number of contexts."""
         return len(self.contexts)
+
+    def take(self, rows: NDArray[np.int64]) -> "GeneralEvidence":
+        """Return the evidence of some contexts."""
+        given = {name: values[rows] for name, values in self.given.items()}
+        following = {name: values[rows] for name, values in self.next_tokens.items()}
+        return replace(self, contexts=self.contexts.take(rows), given=given, next_tokens=following)
 
     def by_context(self, tables: Sequence[Tensor], rows: NDArray[np.int64] | None = None) -> Tensor:
         """Return log p(x) of all or some contexts, shape (n,); differentiable, also twice."""

@@ -67,6 +67,19 @@ class Likelihood:
         ends = np.cumsum([part.n_contexts for part in self.evidence])
         return np.split(self.weights, ends[:-1])
 
+    def part(self, chosen: NDArray[np.int64]) -> "Likelihood":
+        """Return the likelihood of some distinct contexts, in rising order, by their weights."""
+        ends = np.cumsum([0, *(part.n_contexts for part in self.evidence)])
+        own = [
+            part.take(chosen[(chosen >= start) & (chosen < start + part.n_contexts)] - start)
+            for part, start in zip(self.evidence, ends[:-1], strict=True)
+        ]
+        weights = self.weights[chosen]
+        share = len(chosen) / len(self.weights)
+        n_tokens = max(1, round(self.n_tokens * share))
+        place = np.arange(len(chosen))
+        return Likelihood(self.program, tuple(own), place, weights, weights, len(chosen), n_tokens)
+
     def log_density(self, values: Values) -> tuple[Tensor, Tensor]:
         """Return Σ weight · log p(x) and the log prior density, differentiable once."""
         tables, log_prior = self.program.evaluate(values)

@@ -21,7 +21,7 @@ from concept_ppl.programs.graph_assembly import Model
 from concept_ppl.programs.tracing import compile_lengths, count_plates, retrace
 
 from .parameters import Parameter, Parameters
-from .ties import FREE, TableTies, View, find_ties, stacked_rows, views_of
+from .ties import FREE, TableTies, View, find_ties, padded_views, stacked_rows, views_of
 
 Values = Mapping[str, Tensor]
 
@@ -152,7 +152,7 @@ class Program:
 
     @property
     def n_free(self) -> int:
-        """Number of free parameters."""
+        """Number of unconstrained coordinates."""
         return sum(parameter.n_free for parameter in self.parameters.values())
 
     def evaluate(self, values: Values) -> tuple[list[list[Tensor]], Tensor]:
@@ -258,7 +258,7 @@ def _tied(
     there: Values,
 ) -> Program:
     views = tuple(view for parameter in parameters.values() for view in views_of(parameter))
-    done, open_parameters, fixed = [], set[str](), True
+    traced, open_parameters, fixed = [], set[str](), True
     for piece in pieces:
         changed, base = {}, _priors_at(model, given, piece, here)
         for one in parameters:
@@ -269,7 +269,19 @@ def _tied(
                 if other != one and not _same_prior(parameter, base[other], here[other]):
                     fixed = False
                     open_parameters |= {one, other}
-        tables = piece.tables(piece.template)
+        traced.append((piece, piece.tables(piece.template), changed))
+    padded = dict.fromkeys(
+        view
+        for piece, tables, changed in traced
+        for view in padded_views(
+            list(parameters.values()),
+            tables,
+            *find_ties(tables, changed, views, here, there, piece.value_dims),
+        )
+    )
+    views = (*views, *padded)
+    done = []
+    for piece, tables, changed in traced:
         ties, touched = find_ties(tables, changed, views, here, there, piece.value_dims)
         for tie, touches in zip(ties, touched, strict=True):
             for one, mask in touches.items():

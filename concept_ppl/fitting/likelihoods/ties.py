@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, pad
 
 from concept_ppl.logspace import log
 
@@ -36,12 +36,20 @@ class View:
         softmax of its rows) or ``log_odds`` (as ``unit``, of the logistic function).
     width, n_own : int
         Values of a row, and rows that differ in more than their order.
+    padding : int
+        How many of the values, the last ones, are zeros that the program adds to a simplex.
     """
 
     name: str
     kind: str
     width: int
     n_own: int
+    padding: int = 0
+
+    @property
+    def n_values(self) -> int:
+        """How many values of a row can occur."""
+        return self.width - self.padding
 
     @property
     def is_binary(self) -> bool:
@@ -56,7 +64,8 @@ class View:
     def log_rows(self, value: Tensor) -> Tensor:
         """Return log-probabilities, shape (n_rows, width)."""
         if self.kind == "simplex":
-            return log(value).reshape(self.n_own, self.width)
+            rows = log(value).reshape(self.n_own, self.n_values)
+            return pad(rows, (0, self.padding), value=-torch.inf) if self.padding else rows
         if self.kind == "logits":
             return value.log_softmax(-1).reshape(self.n_own, self.width)
         flat = value.reshape(-1)
@@ -74,7 +83,7 @@ class View:
     def value(self, rows: Tensor, shape: Sequence[int]) -> Tensor:
         """Return the parameter whose rows have these probabilities, shape (n_own, width)."""
         if self.kind == "simplex":
-            return rows.reshape(tuple(shape))
+            return rows[:, : self.n_values].reshape(tuple(shape))
         if self.kind == "logits":
             return rows.log().reshape(tuple(shape))
         if self.kind == "unit":
@@ -96,6 +105,30 @@ def views_of(parameter: Parameter) -> list[View]:
     if shape and shape[-1] > 1:
         views.append(View(name, "logits", shape[-1], size // shape[-1]))
     return views
+
+
+def padded_views(
+    parameters: Sequence[Parameter],
+    tables: Sequence[Tensor],
+    ties: Sequence["TableTies"],
+    touched: Sequence[Mapping[str, Tensor]],
+) -> list[View]:
+    """Return the readings of simplexes with zeros behind them, as tables without a tie have them.
+
+    Where a token has fewer values at some places than at others, programs fill its rows up.
+    """
+    found = []
+    for table, tie, touches in zip(tables, ties, touched, strict=True):
+        rows = table.detach().reshape(-1, tie.width)
+        for parameter in parameters:
+            if parameter.kind != "simplex" or parameter.shape[-1] >= tie.width:
+                continue
+            own = (tie.index == FREE) & touches[parameter.name]
+            width = parameter.shape[-1]
+            if bool(own.any()) and bool(torch.isneginf(rows[own][:, width:]).all(1).any()):
+                n_own = parameter.initial.numel() // width
+                found.append(View(parameter.name, "simplex", tie.width, n_own, tie.width - width))
+    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)

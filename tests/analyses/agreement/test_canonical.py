@@ -1,6 +1,7 @@
 """Held-out canonical correlations: planted values covered, invariances exact, noise at zero."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from concept_ppl.analyses.designs.correlations import (
 from concept_ppl.analyses.designs.cross_fits import cross_fit
 from concept_ppl.analyses.designs.intervals import standard_error
 from concept_ppl.analyses.designs.training_influence import direction_influence
+from concept_ppl.analyses.results.rows import Estimate, square_in_words
 from concept_ppl.errors import InputError
 
 
@@ -151,6 +153,7 @@ def test_influence_through_directions_is_the_derivative_by_training_weights():
     assert np.abs(influence).max() > 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:.* are exact copies")
 def test_repeated_contexts_do_not_shrink_intervals():
     F, Z = planted(100, seed=8)
     context = np.repeat(np.arange(100), 5)
@@ -230,3 +233,14 @@ def test_tidy_summary_and_plot():
     assert list(table["quantity"]) == ["rho2_smallest", "rho2_mean", "rho2", "rho2"]
     assert "smallest" in fit.summary()
     assert isinstance(fit.plot(), Figure)
+
+
+def test_a_square_below_zero_is_printed_with_the_reason():
+    below = Estimate(-0.265, 0.1, -0.4, -0.1, 0.95, math.nan, 50, 50)
+    assert square_in_words(below).endswith("below 0, since the held-out correlation is")
+    assert square_in_words(replace(below, estimate=0.265)) == str(replace(below, estimate=0.265))
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        found = canonical_correlations(rng.normal(size=(40, 3)), rng.normal(size=(40, 3)))
+        for line in found.summary().splitlines()[1:]:
+            assert ("−" in line.split("(")[0]) == ("below 0" in line), line

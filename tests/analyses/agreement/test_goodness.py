@@ -135,6 +135,7 @@ def test_interval_covers_the_population_value_as_often_as_it_says():
     assert abs(covered(2000, n=1000) - 1900) <= 44
 
 
+@pytest.mark.filterwarnings("ignore:.* are exact copies")
 def test_repeated_contexts_do_not_shrink_intervals():
     F, Z = planted(100, seed=5)
     context = np.repeat(np.arange(100), 4)

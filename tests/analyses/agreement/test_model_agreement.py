@@ -151,7 +151,7 @@ def test_it_prints_as_table_text_latex_and_figure(related):
     assert table["term"].iloc[0] == "large|small"
     assert len(table) == 8
     assert "permut" not in related.matching.null
-    assert "matching: bootstrap" in related.summary()
+    assert "matching: statistic" in related.summary()
     assert r"\toprule" in related.to_latex()
     assert isinstance(related.plot(), Figure)
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from concept_ppl.analyses.designs.arrays import as_matrix, column_names
+from concept_ppl.analyses import goodness_of_fit
+from concept_ppl.analyses.designs.arrays import as_matrix, check_contrasts, column_names
 from concept_ppl.analyses.designs.design import cluster_codes, make_design
 from concept_ppl.errors import InputError
 
@@ -46,3 +47,21 @@ def test_a_missing_label_is_no_cluster(missing):
         cluster_codes(["a", missing, "b"], 3)
     with pytest.raises(InputError, match="no label"):
         make_design(3, clusters=[1.0, np.nan, 2.0])
+
+
+@pytest.mark.parametrize("mean", [1e4, 1e8, 1e12])
+def test_a_column_that_varies_beside_a_large_mean_is_not_constant(mean):
+    rng = np.random.default_rng(0)
+    F = rng.normal(size=(80, 3))
+    Z = F[:, :2] + 0.3 * rng.normal(size=(80, 2))
+    contrasts, _ = check_contrasts(Z + mean, 80)
+    assert contrasts.shape == (80, 2)
+    plain, moved = goodness_of_fit(F, Z).backward, goodness_of_fit(F, Z + mean).backward
+    assert moved.estimate == pytest.approx(plain.estimate, abs=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.1, 1e8 + 0.1, 1e-8 / 3])
+def test_a_column_that_does_not_vary_is_constant_whatever_its_size(value):
+    Z = np.column_stack([np.random.default_rng(0).normal(size=90), np.full(90, value)])
+    with pytest.raises(InputError, match=r"Column 1 of Z .z2. is constant"):
+        check_contrasts(Z, 90)

@@ -86,6 +86,7 @@ def test_a_refit_under_other_weights_is_what_nested_scikit_learn_finds():
     assert found["r2_backward"] != pytest.approx(refit(refitter, np.ones(80))[1], rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:.* are exact copies")
 def test_repeated_contexts_add_nothing_where_clusters_are_named_and_mislead_where_they_are_not():
     F, Z = planted(60, 4, seed=4)
     contexts = np.repeat(np.arange(60), 4)

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from concept_ppl.analyses import RESULT_COLUMNS, linear_map, stream_linear_map
+from concept_ppl.analyses import RESULT_COLUMNS, linear_map, rank_tests, stream_linear_map
 from concept_ppl.analyses.regression import stored_rows
 from concept_ppl.errors import InputError
 
@@ -152,3 +152,16 @@ def test_the_answer_is_frozen():
     for values in (found.coefficients, found.std_errors, found.inference.ci_low, found.r_squared):
         with pytest.raises(ValueError, match="read-only"):
             values[0] = 0.0
+
+
+def test_two_clusters_need_no_folds_and_one_is_refused_in_its_own_words():
+    rng = np.random.default_rng(0)
+    F, Z = rng.normal(size=(40, 2)), rng.normal(size=(40, 1))
+    with pytest.warns(UserWarning, match="2 clusters are few"):
+        found = linear_map(F, Z, clusters=np.arange(40) % 2, covariance="wild")
+    assert found.n_clusters == 2
+    with pytest.raises(InputError, match=r"All rows are one cluster.*give at least 2") as raised:
+        linear_map(F, Z, clusters=np.zeros(40), covariance="CR1")
+    assert "fold" not in str(raised.value)
+    with pytest.raises(InputError, match="All rows are one cluster"):
+        rank_tests(F, Z, clusters=np.zeros(40))

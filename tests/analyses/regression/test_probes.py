@@ -112,7 +112,7 @@ def test_true_probabilities_are_calibrated_and_sharpened_ones_are_not():
 def test_bins_of_a_reliability_curve_by_hand():
     log_p = np.log([[0.6, 0.4], [0.6, 0.4], [0.1, 0.9], [0.2, 0.8]])
     found = calibration(log_p, np.array([0, 1, 1, 1]), make_design(4, n_folds=3), n_bins=2, seed=0)
-    assert [(b.mass, b.confidence, b.accuracy) for b in found.bins] == [
+    assert [(b.mass, b.confidence, b.accuracy.estimate) for b in found.bins] == [
         pytest.approx((0.5, 0.6, 0.5)),
         pytest.approx((0.5, 0.85, 1.0)),
     ]

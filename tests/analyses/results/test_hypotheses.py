@@ -31,9 +31,11 @@ def test_squared_t_is_f_and_many_denominator_degrees_make_it_chi2():
 
 
 def test_a_test_prints_on_one_line():
-    assert str(f_test("no slope", 2.5, 3, 40)).startswith("F(3, 40) = 2.5, p = 0.0733; null: no")
-    assert str(chi2_test("no slope", 2.0, 1)).startswith("chi2(1) = 2, p = 0.157")
-    assert str(bootstrap_test("no slope", 2.0, 0.25)) == "bootstrap = 2, p = 0.25; null: no slope"
+    assert str(f_test("no slope", 2.5, 3, 40)).startswith("F(3, 40) = 2.5, p = .073; null: no")
+    assert str(chi2_test("no slope", 2.0, 1)).startswith("chi2(1) = 2, p = .157")
+    assert str(bootstrap_test("no slope", 2.0, 0.25)) == (
+        "statistic 2, p = .250 by resampling; null: no slope"
+    )
     assert str(invalid("no slope", "there is one cluster")) == (
         "invalid because there is one cluster; null: no slope"
     )

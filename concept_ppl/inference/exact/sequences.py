@@ -18,12 +18,12 @@ from torch import Tensor
 
 from concept_ppl.contexts.tokens import Contexts
 from concept_ppl.errors import InputError
+from concept_ppl.inference.evidence import observed, token_rows
 from concept_ppl.logspace import by_row, logsumexp, normalise
 from concept_ppl.programs.factors import Emission, Factor, FactorGraph
 
 from .answers import Answer, Wanted, answer_from_table
 from .contraction import Leaf, align, combine, contract
-from .evidence import observed, token_rows
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from concept_ppl.contexts.tokens import Contexts
+from concept_ppl.inference.evidence import evidence_leaves
+from concept_ppl.inference.plans import evidence_scopes, evidence_tree
 from concept_ppl.logspace import by_row, expectation
 from concept_ppl.programs.factors import FactorGraph
 
 from .answers import Answer, Wanted, answer_from_table
 from .contraction import Leaf, align, combine, contract, downward, upward
-from .evidence import evidence_leaves
-from .plans import evidence_scopes, evidence_tree
 
 
 def all_leaves(graph: FactorGraph, contexts: Contexts, given: Mapping[str, Tensor]) -> list[Leaf]:

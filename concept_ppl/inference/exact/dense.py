@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from concept_ppl.contexts.tokens import Contexts
+from concept_ppl.inference.evidence import joint_evidence, prefix_evidence
 from concept_ppl.logspace import by_row, expectation, log_product, logsumexp, normalise
 from concept_ppl.programs.factors import FactorGraph
 
 from .answers import Answer, Wanted
 from .contraction import Leaf, align, contract
-from .evidence import joint_evidence, prefix_evidence
 
 MAX_MATRIX = 2**22
 """Largest (joint values × concept values) matrix of the marginal product; then axes are summed."""
