@@ -95,8 +95,8 @@ def _interval_column(frame: pd.DataFrame, heading: str) -> Column:
     triples = frame[list(_INTERVAL)].to_numpy(dtype=float, na_value=math.nan)
     names = frame["quantity"] if "quantity" in frame.columns else [""] * len(frame)
     cells = (
-        Cell(interval(*map(float, triple[:3]), decimals=decimals_of(name)), _sort_key(triple[0]))
-        for triple, name in zip(triples, names, strict=True)
+        Cell(interval(value, low, high, decimals_of(name)), _sort_key(value))
+        for (value, low, high), name in zip(triples, names, strict=True)
     )
     return Column(heading, True, tuple(cells))
 

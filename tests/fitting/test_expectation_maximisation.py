@@ -250,3 +250,10 @@ def test_the_parts_of_a_likelihood_add_up():
     whole, _, _ = likelihood.expected_counts(values)
     halves = [half.expected_counts(values)[0] for half in (part, rest)]
     np.testing.assert_allclose(sum(halves), whole, rtol=1e-12)
+
+
+def test_a_concept_behind_computed_tables_is_not_judged_by_what_is_no_smaller_model():
+    rows = [[0, 1, 2]] * 6 + [[2, 1, 1]] * 4
+    likelihood = make_likelihood(computed, rows)
+    values = likelihood.program.random_values(torch.Generator().manual_seed(0))
+    assert flat_concepts(likelihood, values) == []

@@ -64,7 +64,7 @@ def flat_concepts(likelihood: Likelihood, values: Values) -> list[tuple[str, Mer
     """
     point = Point(likelihood, values)
     found = []
-    for concept in concepts_of(likelihood.program):
+    for concept in filter(point.is_nested, concepts_of(likelihood.program)):
         merge = point.merge(concept, range(len(concept.labels)))
         if merge is not None and merge.is_flat:
             found.append((concept.name, merge))
@@ -81,7 +81,7 @@ def _mergeable(point: Point, skipped: set[str]) -> list[str]:
         whole = point.merge(concept, range(len(labels)))
         if whole is None:
             continue
-        if len(labels) > 2 and whole.is_flat:
+        if len(labels) > 2 and whole.is_flat and point.is_nested(concept):
             found.append(
                 f"All {len(labels)} values of concept '{concept.name}' may be one: merged, they "
                 f"cost {whole.cost:.2f} nats of log-evidence and save {whole.n_removed} "

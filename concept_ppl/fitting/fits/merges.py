@@ -122,6 +122,14 @@ class Point:
         n_removed = _n_removed(self.program, axes, values, self.free)
         return Merge(tuple(values), cost, n_removed, float(self.likelihood.weights.sum()))
 
+    def is_nested(self, concept: Concept) -> bool:
+        """Whether the model with all values one is a smaller one: none of its rows is computed."""
+        return all(
+            not axes or tie.is_closed
+            for piece in self.program.pieces
+            for tie, (axes, _) in zip(piece.ties, axes_of(piece, concept.members), strict=True)
+        )
+
     def closest(self, concept: Concept) -> tuple[int, int]:
         """Return the two values whose merged rows lose least of the expected log-likelihood."""
         size = len(concept.labels)
