@@ -71,6 +71,8 @@ def extract(
     """Read a language model's states into a folder; a killed run goes on where it stopped."""
     from concept_ppl.bridge import extract as read
     from concept_ppl.bridge import load_language_model, resolve_sites
+    from concept_ppl.bridge.anatomy.sites import POOLED_SITES
+    from concept_ppl.bridge.extraction.positions import EACH
     from concept_ppl.bridge.storage.states import KNOWN_BY
     from concept_ppl.outputs import partial_of, require_writable
 
@@ -88,8 +90,9 @@ def extract(
             random_weights=seed if random_weights else None,
             trust_remote_code=trust_remote_code,
         )
-    sites = "all" if layers is None else layers
-    resolve_sites(loaded, sites)
+    sites = resolve_sites(loaded, "all" if layers is None else layers)
+    if positions not in EACH:
+        sites = tuple(dict.fromkeys((*sites, *POOLED_SITES)))
     with stage("read states") as progress, naming(contexts):
         read(
             loaded,

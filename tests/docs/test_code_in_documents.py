@@ -12,11 +12,12 @@ import pytest
 from .language_models import models_of_a_user
 
 ROOT = Path(__file__).parents[2]
-OWN_MODEL = "docs/how-to/your-own-model.md"
+OWN_MODELS = ("docs/how-to/your-own-model.md", "docs/how-to/your-own-world.md")
 PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
 BIN = Path(sys.executable).parent
 SMALL = {
-    "language": ["-n", "200", "--blocks", "1"],
+    "language": ["-n", "200", "--blocks", "1", "--planted", "5"],
+    "world": ["-n", "200", "--blocks", "1", "--planted", "5"],
     "words": ["-n", "100", "--top", "10", "--draws", "50"],
 }
 
@@ -30,7 +31,7 @@ def blocks(page: str, language: str) -> list[str]:
 def test_python_of_a_page_runs_top_to_bottom(page: str, tmp_path: Path) -> None:
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
-    environment = models_of_a_user(tmp_path) if page == OWN_MODEL else {}
+    environment = models_of_a_user(tmp_path) if page in OWN_MODELS else {}
     done = subprocess.run(
         [sys.executable, "-W", "error", script],
         cwd=tmp_path,

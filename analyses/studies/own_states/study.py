@@ -90,7 +90,7 @@ def analyse_stored(
     report = Report(
         title="States and posterior",
         question="Are these states an invertible affine function of this log-posterior?",
-        verdict=verdict(answers),
+        verdict=verdict(answers, unasked=_unasked(controls)),
         key_figures=key_figures(answers),
         sections=analysis_sections(answers),
         results=answers.tidy(),
@@ -136,6 +136,16 @@ def _require_distinct(design: Design, folder: str | Path) -> None:
             f"{folder} holds the states of {n_distinct} distinct contexts, too few for "
             f"{design.n_folds} folds; give more contexts."
         )
+
+
+def _unasked(controls: Arrays) -> str:
+    """Name the controls that stored states cannot hold, and those that were not stored.
+
+    What knows the order of tokens (the last words, sums in which older ones count less, products of
+    neighbours) needs the tokens; the studies of worlds and texts ask it.
+    """
+    missing = [name for name in BAGS if name not in controls]
+    return " and ".join([*missing, "readers of the order of tokens"])
 
 
 def _controls(states: States, headline: str) -> Arrays:

@@ -1,7 +1,7 @@
 """How a study says how far it is, whoever shows it."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 Progress = Callable[[int, int], None]
@@ -9,6 +9,16 @@ Progress = Callable[[int, int], None]
 
 Stage = Callable[[str], AbstractContextManager[Progress]]
 """Opens a progress display for a named stage of the work."""
+
+
+@contextmanager
+def silently(_: str) -> Iterator[Progress]:
+    """Show nothing: the stage of a study that a script runs."""
+
+    def say_nothing(done: int, total: int) -> None:
+        del done, total
+
+    yield say_nothing
 
 
 @dataclass

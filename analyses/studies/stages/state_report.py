@@ -38,10 +38,11 @@ REPORT_FILES = ("index.html", "manifest.json")
 """What every report folder holds."""
 
 
-def verdict(answers: StateAnalyses, subject: str = "") -> Verdict:
+def verdict(answers: StateAnalyses, subject: str = "", unasked: str = "") -> Verdict:
     """Answer in one sentence: affine and invertible, and more than what needs no learning.
 
-    The sentence names its subject, where a page speaks of several.
+    The sentence names its subject, where a page speaks of several. Controls that were not asked are
+    named, too: what exceeds the others only cannot be called learned.
     """
     affine, measured = _affine(answers)
     about = f", for {subject}" if subject else ""
@@ -51,7 +52,7 @@ def verdict(answers: StateAnalyses, subject: str = "") -> Verdict:
         remark = "No control was given, so nothing here tells learned from linear."
         return Verdict(f"{opening}{about}: {measured}.", tone, remark)
     difference, increment = answers.controls.difference, answers.controls.increment
-    learned, compared = _learned(difference, best_names(answers))
+    learned, compared = _learned(difference, best_names(answers), unasked)
     tone = weaker(affine, learned)
     sentence = f"{OPENINGS[tone]}{about}: {measured}; {compared} ({written(difference)} in R²)."
     states = f"the states{' of ' + subject if subject else ''}"
@@ -75,7 +76,12 @@ def _affine(answers: StateAnalyses) -> tuple[Tone, str]:
     )
 
 
-def _learned(difference: Estimate, best: str) -> tuple[Tone, str]:
+def _learned(difference: Estimate, best: str, unasked: str = "") -> tuple[Tone, str]:
+    if difference.ci_low > 0 and unasked:
+        return "undecided", (
+            f"it reads more than the best control at hand, {best}, but {unasked} were not asked, "
+            f"so that “learned” cannot be said"
+        )
     if difference.ci_low > 0:
         return "supported", f"it reads more than its best control, {best}"
     if difference.ci_high < 0:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from concept_ppl.analyses.designs.arrays import check_level
-from concept_ppl.analyses.studies.stages.announcements import Stage
+from concept_ppl.analyses.studies.stages.announcements import Stage, silently
 from concept_ppl.analyses.studies.stages.control_states import control_states
 from concept_ppl.analyses.studies.stages.model_states import CEILING, HEADLINE
 from concept_ppl.analyses.studies.stages.side_by_side import (
@@ -38,11 +38,24 @@ def run_world_study(
     study: WorldStudy,
     folder: str | Path,
     *,
-    command: Sequence[str],
-    stage: Stage,
+    command: Sequence[str] = (),
+    stage: Stage = silently,
     force: bool = False,
 ) -> Path:
     """Run the study and write its report; return the path of the page.
+
+    Parameters
+    ----------
+    study
+        What it is to do.
+    folder
+        Where the report goes.
+    command
+        The command line by which it can be made again, for the manifest.
+    stage
+        Shows how far the work is; by default nothing is shown.
+    force
+        Replace a report that is already there.
 
     Raises
     ------
