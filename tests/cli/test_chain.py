@@ -17,7 +17,7 @@ N = 120
 
 def test_simulated_tokens_hold_contexts_words_and_concepts(chain):
     table = pd.read_parquet(chain / "tokens.parquet")
-    assert list(table.columns) == ["x", "text", "language"]
+    assert list(table.columns) == ["x", "y", "text", "language"]
     assert len(table) == N
     assert table["x"].map(len).between(4, 9).all()
     assert (table["text"].str.split().map(len) == table["x"].map(len)).all()
