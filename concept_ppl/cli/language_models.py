@@ -93,6 +93,8 @@ def extract(
     sites = resolve_sites(loaded, "all" if layers is None else layers)
     if positions not in EACH:
         sites = tuple(dict.fromkeys((*sites, *POOLED_SITES)))
+    elif layers is None:
+        sites = tuple(site for site in sites if site not in POOLED_SITES)
     with stage("read states") as progress, naming(contexts):
         read(
             loaded,

@@ -38,7 +38,9 @@ def test_a_planted_affine_map_is_reported_as_one(folder):
     command = "analyse states posterior.parquet -o report --control untrained=noise"
     assert succeeds(command) == "report/index.html\n"
     page = Path("report/index.html").read_text()
-    assert "Supported" in page
+    # What knows the order of tokens was not asked, so that nothing is called learned.
+    assert "Partly" in page
+    assert "readers of the order of tokens were not asked" in page
     results = pd.read_csv("report/results.csv")
     assert list(results.columns) == list(RESULT_COLUMNS)
     smallest = results[(results["quantity"] == "rho2_smallest") & (results["term"] == "log_odds")]

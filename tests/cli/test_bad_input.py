@@ -189,14 +189,14 @@ def folder(here):
         ("analyse states p.parquet -o r --site resid.9", ["states", "resid.9", "final_norm"]),
         ("analyse states p.parquet -o r --level 95", ["95", "between 0 and 1"]),
         ("analyse states p.parquet -o r --control bags", ["'bags'", "name=path"]),
-        ("analyse states p.parquet -o r --control b=nowhere", ["nowhere", "extract"]),
+        ("analyse states p.parquet -o r --control b=nowhere", ["nowhere", "does not exist"]),
         ("analyse states p.parquet -o r --control b=bags", ["bags", "final_norm"]),
         ("analyse states p.parquet -o r --control b=fewer", ["fewer", "20", "60"]),
         ("analyse states p.parquet -o r --control b=nan", ["nan/final_norm.safetensors", "row 7"]),
         ("study language -o r --languages en,xx", ["'xx'", "wordfreq"]),
         ("study language -o r --languages en", ["two or more"]),
         ("study language -o r --level 2", ["2.0", "between 0 and 1"]),
-        ("study language -o deep/r --top 9 -n 50 --model ./nowhere", ["nowhere"]),
+        ("study language -o deep/r -n 50 --model ./nowhere", ["nowhere"]),
     ],
 )
 def test_one_sentence_and_nothing_left(command, words, folder):

@@ -12,6 +12,7 @@ from concept_ppl.reports import RESULT_COLUMNS
 from .command_line import read_shards, succeeds, tree
 from .conftest import WORLD
 
+BAGS = ("embedding.sum", "embedding.mean")
 N = 120
 
 
@@ -138,7 +139,7 @@ def test_layers_and_the_first_token_are_as_asked(chain, language_model, here):
     succeeds(f"{command} -o with")
     succeeds(f"{command} --no-bos -o without")
     arrays = read_shards(here / "with")
-    assert set(arrays) == {"final_norm", "resid.1", "n_tokens"}
+    assert set(arrays) == {"final_norm", "resid.1", *BAGS, "n_tokens"}
     whole = read_shards(chain / "states")
     np.testing.assert_allclose(arrays["resid.1"], whole["resid.1"], rtol=1e-5, atol=1e-5)
     without = read_shards(here / "without")
@@ -153,7 +154,8 @@ def test_states_of_another_folder_are_one_more_control(chain, language_model, he
         f"--site resid.1 --level 0.9 -o report"
     )
     results = pd.read_csv(here / "report" / "results.csv")
-    own = results[results["control"] == "untrained"]
+    beside = results["analysis"] == "compare_controls"
+    own = results[(results["control"] == "untrained") & beside]
     assert set(own["quantity"]) == {"r2_backward", "r2_difference"}
     assert set(own["layer"]) == {"resid.1"}
     assert set(results["ci_level"]) == {0.9}

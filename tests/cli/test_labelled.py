@@ -38,9 +38,12 @@ def test_the_other_half_is_analysed_beside_every_control(report: Path) -> None:
     results = pd.read_csv(report / "results.csv")
     assert results["n"].max() == pytest.approx(80, abs=4)
     own = results[(results["analysis"] == "compare_controls") & results["control"].notna()]
+    readers = ("sum", "mean", "last tokens", "decayed sum", "bank of decays", "neighbours")
+    readers += ("weighted by position", "look-up")
+    kinds = ("input embeddings", "token identities")
     assert set(own["control"]) == {
-        *("bag of tokens, sum", "bag of tokens, mean", "last token", "random weights"),
-        *("shuffled", "best"),
+        *(f"{kind}: {reader}" for kind in kinds for reader in readers),
+        *("random weights", "shuffled", "best"),
     }
     page = (report / "index.html").read_text()
     assert "The fitted model" in page

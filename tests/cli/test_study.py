@@ -49,7 +49,7 @@ def test_every_control_stands_beside_the_headline(study):
     assert set(own["control"]) == {
         *(f"{kind}: {reader}" for kind in kinds for reader in readers),
         *(f"pair evidence: {reader}" for reader in ("sum", "decayed sum", "bank of decays")),
-        *("random weights", "shuffled", "best"),
+        *("random weights", "shuffled", "best", "ceiling"),
     }
     assert set(own["layer"]) == {"final_norm"}
     assert "No:" in (report / "index.html").read_text()
@@ -138,7 +138,8 @@ def pair(tmp_path_factory, language_model):
 
 def of_the_world(results):
     """Rows on the world and on the best predictor of it, which belong to no model."""
-    return (results["analysis"] == "world_power") | (results["control"] == "ceiling")
+    of_ceiling = (results["control"] == "ceiling") & (results["analysis"] != "compare_controls")
+    return (results["analysis"] == "world_power") | of_ceiling
 
 
 def test_two_models_stand_side_by_side_with_their_own_numbers(pair, language_model, here):
@@ -191,7 +192,7 @@ def test_the_page_of_two_names_both_and_draws_each_figure_of_each(pair):
     ],
 )
 def test_models_that_cannot_be_compared_are_refused_before_any_work(here, models, message):
-    assert message in refused(f"study language {models} {STUDY} -o both")
+    assert message in refused(f"study language --world switching {models} {STUDY} -o both")
     assert not (here / "both").exists()
 
 
@@ -202,6 +203,7 @@ def test_a_second_model_that_is_not_there_is_refused_before_the_first_is_read(
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr(model_states, "load_language_model", refuse)
-    line = refused(f"study language --model '{language_model}' --model ./absent {STUDY} -o both")
+    models = f"--model '{language_model}' --model ./absent"
+    line = refused(f"study language --world switching {models} {STUDY} -o both")
     assert "./absent does not exist" in line
     assert not (here / "both").exists()

@@ -1,7 +1,7 @@
 """A language model's states of the texts of a study, the same with random weights, and controls."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ class ModelStates:
     trained: States
     untrained: States
     sites: tuple[str, ...]
-    readers: Mapping[str, ReaderFamily]
+    readers: Mapping[str, ReaderFamily] = field(default_factory=dict)
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -29,7 +29,12 @@ from .claim_sections import (
 )
 from .state_analyses import LOG_ODDS, MAP_ONE_HOT, RANDOM_WEIGHTS, StateAnalyses
 
-OPENINGS: dict[Tone, str] = {"supported": "Yes", "not supported": "No", "undecided": "Undecided"}
+OPENINGS: dict[Tone, str] = {
+    "supported": "Yes",
+    "partly": "Partly",
+    "not supported": "No",
+    "undecided": "Undecided",
+}
 LEARNED = (
     "“Learned” is said only of what goes beyond the controls: a relation that a sum of input "
     "embeddings or an untrained network shows as well is linear, but not learned."
@@ -78,7 +83,7 @@ def _affine(answers: StateAnalyses) -> tuple[Tone, str]:
 
 def _learned(difference: Estimate, best: str, unasked: str = "") -> tuple[Tone, str]:
     if difference.ci_low > 0 and unasked:
-        return "undecided", (
+        return "partly", (
             f"it reads more than the best control at hand, {best}, but {unasked} were not asked, "
             f"so that “learned” cannot be said"
         )
@@ -91,9 +96,10 @@ def _learned(difference: Estimate, best: str, unasked: str = "") -> tuple[Tone, 
 
 def weaker(one: Tone, other: Tone) -> Tone:
     """Support for two claims together: no more than for either."""
-    if "not supported" in {one, other}:
-        return "not supported"
-    return "supported" if one == other == "supported" else "undecided"
+    for tone in ("not supported", "undecided", "partly"):
+        if tone in {one, other}:
+            return tone
+    return "supported"
 
 
 def best_names(answers: StateAnalyses) -> str:

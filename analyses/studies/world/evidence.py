@@ -23,8 +23,9 @@ Array = NDArray[np.float64]
 
 def evidence_readers(texts: WorldTexts) -> dict[str, ReaderFamily]:
     """Return readers of what each token, and each pair of neighbours, says alone; and of words."""
-    of_tokens = token_readers(texts.rows, token_evidence(texts, 1))
-    of_pairs = token_readers(texts.rows, token_evidence(texts, 2))
+    alone = token_evidence(texts, 1)
+    of_tokens = token_readers(texts.rows, alone)
+    of_pairs = token_readers(texts.rows, np.hstack([token_evidence(texts, 2), alone]))
     found = named(TOKEN_EVIDENCE, of_tokens) | named(
         PAIR_EVIDENCE, {name: of_pairs[name] for name in OF_PAIRS}
     )
