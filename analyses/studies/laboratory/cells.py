@@ -135,7 +135,7 @@ def answer_cells(
             report(number, len(distinct))
         return len(missing)
     context = get_context("spawn")
-    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_follow_parent) as pool:
+    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=follow_parent) as pool:
         futures = [pool.submit(_answer, cell, measure, folder) for cell in missing]
         for number, future in enumerate(as_completed(futures), start=done + 1):
             _raise_at_once(future, pool)
@@ -208,7 +208,7 @@ def _make(folder: Path) -> None:
         raise InputError(f"{folder} cannot be written: {error.strerror}.") from error
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """Stop this worker when its parent is gone; left alone it would wait for work for ever."""
     parent = parent_process()
     assert parent is not None

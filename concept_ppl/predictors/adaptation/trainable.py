@@ -24,7 +24,7 @@ def make_trainable(
     language_model
         Its model is changed in place.
     blocks
-        The last so many blocks; ``None``: all of the model.
+        The last so many blocks, all if it has no more; ``None``: every weight of the model.
     lora
         Rank of LoRA maps (Hu et al. 2021, https://arxiv.org/abs/2106.09685) beside each linear map
         of these blocks, which learn in its place; they begin as no change. 0: none.
@@ -34,13 +34,11 @@ def make_trainable(
     Raises
     ------
     InputError
-        If the model has fewer blocks, ``lora`` is asked of a whole model or peft is not installed.
+        If ``lora`` is asked for and peft is not installed.
     LanguageModelError
         If a chosen weight cannot take gradients: it is quantised, too narrow, or elsewhere.
     """
     model, name = language_model.model, language_model.name
-    if blocks is not None and blocks > language_model.n_blocks:
-        raise InputError(f"{name} has {language_model.n_blocks} blocks, not {blocks}.")
     chosen = model if blocks is None else nn.ModuleList(language_model.anatomy.blocks[-blocks:])
     own = {id(weight) for weight in chosen.parameters()}
     weights = {key: weight for key, weight in model.named_parameters() if id(weight) in own}

@@ -1,0 +1,120 @@
+"""The command that goes on with a language model's training and asks everything again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .application import study_app
+from .options import (
+    LANGUAGE_MODELS,
+    LEVEL,
+    Device,
+    Force,
+    Level,
+    Output,
+    Parameters,
+    Seed,
+    require_device,
+    this_command,
+)
+from .progress import stage
+
+
+@study_app.command()
+def adaptation(
+    output: Output,
+    model: Annotated[
+        str, typer.Argument(help="The world: a zoo model, file.py, or file.py:function.")
+    ] = "codebook",
+    language_model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[LLM]",
+            help=f"{LANGUAGE_MODELS}. Default: a small Llama from random weights.",
+        ),
+    ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full/--quick", help="Wider, longer, three seeds, or minutes on two cores."),
+    ] = False,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps. Default: 1500, --full 6000, an LLM 400.")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Texts a step. Default: 64, an LLM 24.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Its peak. Default: 2e-3, an LLM 3e-4.")
+    ] = None,
+    blocks: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="The last so many blocks learn. Default: every weight, of an LLM 12."
+        ),
+    ] = None,
+    lora: Annotated[
+        int, typer.Option(min=0, help="Rank of LoRA maps that learn in place of weights; 0: none.")
+    ] = 0,
+    looks: Annotated[
+        int, typer.Option(min=2, help="How often all is asked, before and after included.")
+    ] = 8,
+    n: Annotated[int, typer.Option("-n", min=50, help="Held-out contexts.")] = 2000,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trainings on each kind of text. Default: 1, --full 3."),
+    ] = None,
+    parameters: Parameters = [],  # noqa: B006
+    cells: Annotated[
+        Path | None,
+        typer.Option(help="Folder of finished looks and trainings. Default: <output>.cells."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trainings at once, one thread each. Default: 2, an LLM 1."),
+    ] = None,
+    level: Level = LEVEL,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    force: Force = False,
+) -> None:
+    """Train a language model on a world's own texts, and ask before, along the way and after."""
+    from concept_ppl.analyses.studies.adaptation import (
+        AdaptationStudy,
+        WordLevel,
+        recipe_for,
+        run_adaptation,
+    )
+    from concept_ppl.programs.sources import parse_parameter
+
+    study = AdaptationStudy(
+        world=model,
+        parameters=dict(parse_parameter(text) for text in parameters),
+        language_model=language_model,
+        word_level=WordLevel(width=128) if full else WordLevel(),
+        recipe=recipe_for(
+            language_model,
+            full=full,
+            steps=steps,
+            batch=batch,
+            learning_rate=learning_rate,
+            blocks=blocks,
+            lora=lora,
+        ),
+        n_contexts=n,
+        n_looks=looks,
+        seeds=seeds or (3 if full else 1),
+        seed=seed,
+        level=level,
+        device=require_device(device),
+    )
+    page = run_adaptation(
+        study,
+        output,
+        command=this_command(),
+        stage=stage,
+        cells=cells,
+        n_workers=workers or (2 if language_model is None and device == "cpu" else 1),
+        force=force,
+    )
+    typer.echo(str(page))
