@@ -126,8 +126,16 @@ def of_states(states: NDArray[np.float32], held: HeldOut) -> Answers:
 
 
 def of_ceiling(held: HeldOut) -> Answers:
-    """Return the same of Bayes's own log-predictive ratios as states, the best there can be."""
-    return _of_decomposed(_decomposed(held.log_ratios, held), held)
+    """Return the same of Bayes's own log-predictive ratios as states, the best there can be.
+
+    And the gap of a predictor that knows how often each word follows, and nothing of the context.
+    """
+    p = np.exp(held.log_predictive)
+    kl = (p * (held.log_predictive - np.log(p.mean(axis=0)))).sum(axis=1)
+    return {
+        "uninformed_gap": _positive(_mean(kl, held)),
+        **_of_decomposed(_decomposed(held.log_ratios, held), held),
+    }
 
 
 def of_model(

@@ -107,10 +107,12 @@ def _opening(found: list[Outcome]) -> str:
     first = found[0]
     if first.tone == "supported":
         return "The claim comes true as the gap closes, as far as it is true of Bayes."
-    if first.tone == "not supported" and first.closed:
-        return "The gap closed and the claim did not come true with it."
     if first.tone == "not supported":
-        return "Texts without meaning teach as much, so that nothing is shown."
+        return (
+            "The gap closed and the claim did not come true with it."
+            if first.silent
+            else "Texts without meaning teach as much, so that nothing is shown."
+        )
     if first.closed:
         return "The claim comes nearer as the gap closes, but not up to what is true of Bayes."
     return "The gap did not close, so that the claim was not put to the test."
@@ -165,7 +167,9 @@ def _curves_section(looks: Looks) -> Section:
         "word to the model's, over the words that may follow and in nats; it falls to the right. "
         "If the claim is a consequence of good prediction, the blue curve climbs to the dotted "
         "line as it moves right, and the grey ones, whose training has nothing to do with the "
-        "concept, neither move right nor climb."
+        "concept, neither climb nor move right of "
+        f"{written(looks.ceiling('uninformed_gap'))} nats, the gap of a predictor that knows how "
+        "often each word follows and nothing of the text."
     )
     return Section("Against the predictor gap", text, [figure])
 
@@ -175,30 +179,29 @@ COLUMNS = {
     "R²(Z|F)": "r2_backward",
     "smallest ρ²": "rho2_smallest",
     "α̂": "alpha",
-    "less the best control": "r2_difference:best",
 }
 MORE = {
-    "given to these words": "mass",
-    "R²(F|Z)": "r2_forward",
-    "R² of Bayes's log-ratios": "r2_bayes",
-    "less the ceiling": "r2_difference:ceiling",
+    "given to the words": "mass",
+    "R² less control": "r2_difference:best",
+    "R² less ceiling": "r2_difference:ceiling",
 }
 
 
 def _looks_section(looks: Looks, seed: int) -> Section:
     of = "" if looks.study.seeds == 1 else f", seed {seed}"
     ceiling = {title: written(looks.ceiling(name), 2) for title, name in COLUMNS.items()}
+    ceiling["gap, nats"] = "0"
     first = Table(
         f"Along the training{of}",
         pd.DataFrame([*_look_rows(looks, seed, COLUMNS), {"step": "Bayes", **ceiling}]),
-        note="Less the best control: R² minus that of the control that is best inside the training "
-        "folds, paired; above 0, the model has learned more than its controls hold.",
+        note="R²(Z|F): of the log-odds given the states. Bayes: of its own log-ratios.",
     )
     second = Table(
         f"Along the training{of}, continued",
         pd.DataFrame(_look_rows(looks, seed, MORE)),
-        note="Given to these words: the probability that the model leaves to all words that may "
-        "follow. Loss: mean cross-entropy of the last 50 steps, nats a token.",
+        note="Given to the words: what the model leaves to all that may follow. R² less control: "
+        "minus that of the control that is best inside the training folds, paired; less ceiling: "
+        "minus that of Bayes's own log-ratios. Loss: mean of the last 50 steps, nats a token.",
     )
     return Section(
         f"Look by look{of}",
@@ -309,9 +312,10 @@ def _methods(study: AdaptationStudy) -> Section:
         "text. Log-odds are contrasts with the first value; R², canonical correlations and α̂ are "
         "cross-fitted, with intervals over distinct texts. The gap is renormalised over the words "
         "that may follow; what the model gives to other words is in the table.\n\n"
-        "The claim is said to have come true where, by these intervals, the gap is smaller after "
-        "than before, R² of the log-odds higher than before, above the best control's and above "
-        "that of the training on exchanged texts, and not more than "
-        f"{CEILING_MARGIN:g} below that of Bayes's own log-ratios."
+        "The gap is said to have closed where it is smaller after than before and less than half "
+        "that of a predictor that knows how often each word follows and nothing of the text. The "
+        "claim is said to have come true with it where, by these intervals, R² of the log-odds is "
+        "higher than before, above the best control's, above that of the training on exchanged "
+        f"texts, and not more than {CEILING_MARGIN:g} below that of Bayes's own log-ratios."
     )
     return Section("Methods", text)

@@ -10,6 +10,8 @@ from .plan import CEILING, AdaptationStudy
 
 CEILING_MARGIN = 0.02
 """R² that a model may stay below the ceiling and still count as having reached it."""
+CLOSED = 0.5
+"""Share of the gap of a predictor that knows nothing of the context, below which a gap closed."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Outcome:
     Attributes
     ----------
     closed
-        Whether the predictor gap is smaller after than before.
+        Whether the predictor gap is smaller than before, and than half that of a predictor that
+        knows nothing of the context: to leave the words that do not follow is not yet to read.
     risen
         Whether R² of the log-odds is higher after than before.
     reached
@@ -93,9 +96,11 @@ class Outcome:
     @property
     def tone(self) -> str:
         """Whether the claim came true as the gap closed."""
-        if self.closed and self.risen and self.learned and self.silent:
+        if not self.closed:
+            return "undecided"
+        if self.risen and self.learned and self.silent:
             return "supported" if self.reached else "undecided"
-        return "not supported" if self.closed or not self.silent else "undecided"
+        return "not supported"
 
 
 def outcome(looks: Looks, seed: int) -> Outcome:
@@ -103,8 +108,9 @@ def outcome(looks: Looks, seed: int) -> Outcome:
     gap = [when("predictor_gap", "world", seed) for when in (looks.before, looks.after)]
     share = [when("r2_backward", "world", seed) for when in (looks.before, looks.after)]
     exchanged = looks.after("r2_backward", "exchanged", seed)
+    open_gap = min(gap[0].ci_low, CLOSED * looks.ceiling("uninformed_gap").estimate)
     return Outcome(
-        closed=gap[1].ci_high < gap[0].ci_low,
+        closed=gap[1].ci_high < open_gap,
         risen=share[1].ci_low > share[0].ci_high,
         reached=looks.after("r2_difference:ceiling", "world", seed).ci_low > -CEILING_MARGIN,
         learned=looks.after("r2_difference:best", "world", seed).ci_low > 0,

@@ -97,7 +97,7 @@ def adapt(
             run.save()
             saved = time.monotonic()
         if is_asked and look is not None:
-            look(run.step, run.losses)
+            look(run.step, tuple(run.losses))
         if progress is not None:
             progress(run.step, recipe.steps)
         if is_done:
