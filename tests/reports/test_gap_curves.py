@@ -11,29 +11,24 @@ SERIES = {"trained": "trained", "twin": "twin", "best": "ceiling"}
 PANELS = (GapPanel("R²", "r2"), GapPanel("Power", "alpha", is_share=False))
 
 
+LOOKS = (
+    ("trained", 0, 0.5, 0.1),
+    ("trained", 10, 0.6, 0.2),
+    ("trained", 20, 0.01, 0.8),
+    ("twin", 0, 0.55, 0.0),
+    ("best", 0, np.nan, 0.9),
+)
+
+
 def rows():
-    found = []
-    for series, step, gap, value in (
-        ("trained", 0, 0.5, 0.1),
-        ("trained", 10, 0.6, 0.2),
-        ("trained", 20, 0.01, 0.8),
-        ("twin", 0, 0.55, 0.0),
-        ("best", 0, np.nan, 0.9),
-    ):
-        for quantity in ("r2", "alpha"):
-            found.append(
-                {
-                    "quantity": quantity,
-                    "series": series,
-                    "run": 0,
-                    "step": step,
-                    "gap": gap,
-                    "estimate": value,
-                    "ci_low": value - 0.05,
-                    "ci_high": value + 0.05,
-                }
-            )
-    return pd.DataFrame(found)
+    return pd.DataFrame(
+        [
+            {"quantity": quantity, "series": series, "run": 0, "step": step, "gap": gap}
+            | {"estimate": value, "ci_low": value - 0.05, "ci_high": value + 0.05}
+            for series, step, gap, value in LOOKS
+            for quantity in ("r2", "alpha")
+        ]
+    )
 
 
 def drawn(frame):
@@ -53,7 +48,8 @@ def test_the_gap_falls_to_the_right_and_runs_are_joined_by_steps():
     figure = drawn(rows().sample(frac=1.0, random_state=1))
     axes = figure.drawing.axes[0]
     left, right = axes.get_xlim()
-    assert left > 0.6 > 0.01 > right
+    assert left > 0.6
+    assert right < 0.01
     lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
     assert [list(line.get_xdata()) for line in lines] == [[0.5, 0.6, 0.01]]
     assert any(set(line.get_ydata()) == {0.9} for line in axes.lines)

@@ -110,7 +110,7 @@ def _opening(found: list[Outcome]) -> str:
     if first.tone == "not supported":
         return (
             "The gap closed and the claim did not come true with it."
-            if first.silent
+            if first.silent or not first.risen
             else "Texts without meaning teach as much, so that nothing is shown."
         )
     if first.closed:

@@ -260,3 +260,17 @@ def ended(encoding, recipe, under_way):
         encoding, recipe, seed=3, under_way=under_way, progress=lambda done, _: steps.append(done)
     )
     return steps[0], losses, weights(encoding)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_it_learns_what_it_learns_on_the_cpu(words, tmp_path):
+    ends = []
+    for device in ("cpu", "cuda"):
+        model = word_level_language_model(words, width=16, blocks=2, device=device)
+        path = tmp_path / device
+        losses = adapt(encoding_of(words, model), SHORT, under_way=path)
+        again = word_level_language_model(words, width=16, blocks=2, device=device)
+        assert adapt(encoding_of(words, again), SHORT, under_way=path) == losses
+        ends.append(losses)
+    assert np.allclose(*ends, atol=1e-4)
