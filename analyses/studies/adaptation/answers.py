@@ -41,7 +41,7 @@ class HeldOut:
     log_posterior : array, shape (n, K)
         Of the concept.
     log_predictive : array, shape (n, n_following)
-        Bayes's log p(following word | context).
+        Bayes's log p(following word | context), or of the words' first tokens.
     clusters : array, shape (n,)
         The number of each row's distinct text.
     seed, level

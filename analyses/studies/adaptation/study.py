@@ -20,7 +20,6 @@ from concept_ppl.analyses.studies.stages.state_report import REPORT_FILES
 from concept_ppl.bridge import find_language_model
 from concept_ppl.errors import InputError
 from concept_ppl.outputs import require_writable
-from concept_ppl.predictors.adaptation import encoding_of
 from concept_ppl.reports import build_manifest, write_report
 
 from .plan import AdaptationStudy, Training
@@ -75,9 +74,10 @@ def run_adaptation(
             find_language_model(study.language_model)
     target = Path(folder)
     shop = Workshop(study, cells or target.with_name(f"{target.resolve().name}.cells"))
+    with stage("load the language model"):
+        shop.check()
     _make(shop.folder)
     with stage("simulate held-out texts, compute exact posteriors"):
-        encoding_of(shop.words, shop.language_model())
         shop.answer_standing()
     if n_workers == 1:
         for training in study.trainings:

@@ -7,7 +7,7 @@ file is not asked again.
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from concept_ppl.predictors.adaptation import (
     adapt,
     encoding_of,
     held_out_texts,
+    make_trainable,
+    require_room,
     word_level_language_model,
     world_words,
 )
@@ -93,6 +95,25 @@ class Workshop:
         """Digest of the language model before training."""
         return self.language_model().digest
 
+    def check(self) -> None:
+        """Refuse what could not be trained or told apart, and a disk without room for it.
+
+        Raises
+        ------
+        InputError, LanguageModelError
+            As `adapt` and `encoding_of` would later.
+        """
+        model = self.language_model()
+        self.__dict__["model_digest"] = model.digest  # loading it once more takes seconds
+        encoding_of(self.words, model)
+        recipe = self.study.recipe
+        weights = make_trainable(model, blocks=recipe.blocks, lora=recipe.lora)
+        require_room([self.under_way(one) for one in self.study.trainings], weights)
+
+    def under_way(self, training: Training) -> Path:
+        """Return the file from which a training goes on."""
+        return self.folder / under_way_name(self.cells(training))
+
     def language_model(self) -> LanguageModel:
         """Return the language model as it is before training."""
         study = self.study
@@ -125,10 +146,11 @@ class Workshop:
     def answer_standing(self) -> None:
         """Ask the ceiling and the untrained twin."""
         ceiling, untrained = self.standing
-        if not self.path(ceiling).is_file():
-            self._write(ceiling, of_ceiling(self.held))
-        if not self.path(untrained).is_file():
-            self._write(untrained, self._asked(encoding_of(self.words, self.untrained())))
+        if self.path(ceiling).is_file() and self.path(untrained).is_file():
+            return
+        encoding = encoding_of(self.words, self.untrained())
+        self._write(ceiling, of_ceiling(self._held_by(encoding)))
+        self._write(untrained, self._asked(encoding))
 
     def train(self, training: Training, progress: Callable[[int, int], None] | None) -> None:
         """Train, and ask everything at each look that has no file yet."""
@@ -150,14 +172,14 @@ class Workshop:
             kind=training.kind,
             looks=self.study.looks,
             look=look,
-            under_way=self.folder / under_way_name(cells),
+            under_way=self.under_way(training),
             progress=progress,
         )
         missing = [step for step, cell in by_step.items() if not self.path(cell).is_file()]
         if missing:
             raise InputError(
                 f"the look at step {missing[0]} of {training.name} was lost and the training is "
-                f"past it; remove {self.folder / under_way_name(cells)} to train again."
+                f"past it; remove {self.under_way(training)} to train again."
             )
 
     def read(self, cells: Sequence[Cell]) -> pd.DataFrame:
@@ -198,10 +220,16 @@ class Workshop:
         states = self._read(encoding.language_model)
         controls = control_states(states, self.twin)
         predictions = encoding.log_predictive(states[FINAL_NORM])
+        held = self._held_by(encoding)
         return {
-            **of_predictions(*predictions, self.held),
-            **of_model(states[FINAL_NORM], controls, self.held),
+            **of_predictions(*predictions, held),
+            **of_model(states[FINAL_NORM], controls, held),
         }
+
+    def _held_by(self, encoding: Encoding) -> HeldOut:
+        """Return the held-out answers as far as the model's next token can tell them."""
+        by_first_token = encoding.by_first_token(self.held.log_predictive)
+        return replace(self.held, log_predictive=by_first_token)
 
     def _write(self, cell: Cell, answers: Answers, loss: float | None = None) -> None:
         stored: Mapping[str, object] = {

@@ -2,7 +2,9 @@
 
 from .adapting import adapt
 from .encoding import Encoding, encoding_of
+from .progress_files import require_room
 from .recipe import AdaptationRecipe
+from .trainable import make_trainable
 from .word_level import word_level_language_model
 from .world_texts import KINDS, TextKind, Texts, exchanged, held_out_texts, training_texts
 from .world_words import WorldWords, world_words
@@ -18,6 +20,8 @@ __all__ = [
     "encoding_of",
     "exchanged",
     "held_out_texts",
+    "make_trainable",
+    "require_room",
     "training_texts",
     "word_level_language_model",
     "world_words",

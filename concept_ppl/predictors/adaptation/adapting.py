@@ -129,11 +129,12 @@ class _Run:
             weight_decay=recipe.weight_decay,
         )
         self.step, self.saved, self.losses = 0, 0, list[float]()
+        self.identity = self._identity()
         if path is None:
             return
-        require_room(path, self.weights)
+        require_room([path], self.weights)
         if path.exists():
-            found = restore_progress(path, self.weights, self.optimiser, self._identity())
+            found = restore_progress(path, self.weights, self.optimiser, self.identity)
             self.step, self.saved, self.losses = found.step, found.step, list(found.losses)
 
     def advance(self) -> None:
@@ -173,7 +174,7 @@ class _Run:
         if self.path is None:
             return
         done = Progress(self.step, tuple(self.losses))
-        save_progress(self.path, done, self.weights, self.optimiser, self._identity())
+        save_progress(self.path, done, self.weights, self.optimiser, self.identity)
         self.saved = self.step
 
     def _identity(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A world's texts as the tokens of a language model, to be trained on and to be asked."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -35,10 +35,19 @@ class Encoding:
     language_model: LanguageModel
     following: tuple[tuple[int, ...], ...]
 
-    @property
+    @cached_property
     def first_ids(self) -> tuple[int, ...]:
-        """The first token of each word that may follow: it tells the words apart."""
-        return tuple(ids[0] for ids in self.following)
+        """The distinct first tokens of the words that may follow: what the next token can tell."""
+        return tuple(dict.fromkeys(ids[0] for ids in self.following))
+
+    def by_first_token(self, log_p: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return log-probabilities of first tokens, (n, n_first), from those of words, nats."""
+        place = np.array([self.first_ids.index(ids[0]) for ids in self.following])
+        grouped = [
+            np.logaddexp.reduce(log_p[:, place == group], axis=1)
+            for group in range(len(self.first_ids))
+        ]
+        return np.stack(grouped, axis=1)
 
     def rows(self, texts: Texts) -> list[tuple[int, ...]]:
         """Return the token ids of each text, a prefix before it and what follows behind it."""
@@ -56,7 +65,7 @@ class Encoding:
     def log_predictive(
         self, states: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return what the model says of the words that may follow.
+        """Return what the model says of the first tokens of the words that may follow.
 
         Parameters
         ----------
@@ -65,8 +74,8 @@ class Encoding:
 
         Returns
         -------
-        log_p : (n, n_following)
-            log q(word | context), nats, renormalised over these words.
+        log_p : (n, n_first)
+            log q(first token | context), nats, renormalised over these tokens.
         mass : (n,)
             What the model gives to all of them together, of all its tokens.
         """
@@ -86,25 +95,20 @@ class Encoding:
 def encoding_of(words: WorldWords, language_model: LanguageModel) -> Encoding:
     """Find the tokens by which a language model writes the words of a world.
 
+    Words that begin with the same token are one to the next token, and their probabilities add up.
+
     Raises
     ------
     InputError
-        If two words that may follow begin with the same token, so that the next token does not
-        tell them apart.
+        If all words that may follow begin with the same token, so that it tells nothing.
     """
     rows = tokenize(
         language_model.tokenizer, list(words.following), prefix=None, leading_space=True
     )
-    _require_distinct(words.following, rows, language_model.name)
-    return Encoding(words, language_model, tuple(rows))
-
-
-def _require_distinct(names: Sequence[str], rows: Sequence[tuple[int, ...]], model: str) -> None:
-    first: dict[int, str] = {}
-    for name, row in zip(names, rows, strict=True):
-        other = first.setdefault(row[0], name)
-        if other != name:
-            raise InputError(
-                f"{model} writes both '{other}' and '{name}' with the same first token, so that "
-                "its next token cannot tell them apart; give the world other words."
-            )
+    encoding = Encoding(words, language_model, tuple(rows))
+    if len(encoding.first_ids) < 2:
+        raise InputError(
+            f"{language_model.name} writes all of {', '.join(words.following[:3])} … with the same "
+            "first token, so that its next token tells nothing; give the world other words."
+        )
+    return encoding

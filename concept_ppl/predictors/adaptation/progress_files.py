@@ -6,7 +6,7 @@ moment, or that finds the disk full, goes on from what was written last.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ class Progress:
     losses: tuple[float, ...]
 
 
-def require_room(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Refuse a disk that cannot hold the file, before any work.
+def require_room(paths: Sequence[Path], weights: Mapping[str, Tensor]) -> None:
+    """Refuse a disk that cannot hold the files of some trainings, before any work.
 
     While a file is replaced, the old one and the new one are both there.
 
@@ -49,13 +49,13 @@ def require_room(path: Path, weights: Mapping[str, Tensor]) -> None:
         If less is free than will be needed.
     """
     size = sum(len(PARTS) * w.numel() * w.element_size() for w in weights.values())
-    needed = size if path.exists() else 2 * size
-    folder = next(parent for parent in path.resolve().parents if parent.is_dir())
+    needed = sum(size if path.exists() else 2 * size for path in paths)
+    folder = next(parent for parent in paths[0].resolve().parents if parent.is_dir())
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(
-            f"{path} needs {needed / 1e6:,.0f} MB for what a killed training goes on from, and "
-            f"{free / 1e6:,.0f} MB are free; make room, or let fewer blocks or LoRA learn."
+            f"{paths[0].parent} needs {needed / 1e6:,.0f} MB for what killed trainings go on from, "
+            f"and {free / 1e6:,.0f} MB are free; make room, or let fewer blocks or LoRA learn."
         )
 
 

@@ -115,7 +115,7 @@ def test_weights_that_take_no_gradients_are_refused_before_a_step(words):
 def test_a_disk_without_room_is_refused_before_a_step(encoding, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
     before = weights(encoding)
-    with pytest.raises(InputError, match=r"needs .* MB .* are free; make room"):
+    with pytest.raises(InputError, match=r"needs .* MB .* MB are free; make room"):
         adapt(encoding, SHORT, under_way=tmp_path / "deep" / "t")
     assert same(weights(encoding), before)
     assert list(tmp_path.iterdir()) == []

@@ -51,10 +51,17 @@ def test_predictions_are_the_models_own_at_the_end_of_what_is_read(encoding, wor
     assert np.allclose(np.exp(log_p), q / q.sum(1, keepdims=True), atol=1e-5)
 
 
-def test_words_that_begin_alike_cannot_be_told_apart(words, encoding):
-    alike = WorldWords(words.model, "colour", words.tokens, ("red, Anna", "red, Ben"))
-    with pytest.raises(InputError, match="the same first token"):
-        encoding_of(alike, encoding.language_model)
+def test_words_that_begin_alike_are_one_to_the_next_token(words, encoding):
+    names = ("red, Anna", "blue,", "red, Ben")
+    alike = encoding_of(
+        WorldWords(words.model, "colour", words.tokens, names), encoding.language_model
+    )
+    assert len(alike.first_ids) == 2
+    p = np.array([[0.1, 0.6, 0.3], [0.2, 0.5, 0.3]])
+    assert np.allclose(np.exp(alike.by_first_token(np.log(p))), [[0.4, 0.6], [0.5, 0.5]])
+    same = WorldWords(words.model, "colour", words.tokens, names[::2])
+    with pytest.raises(InputError, match="its next token tells nothing"):
+        encoding_of(same, encoding.language_model)
 
 
 def test_the_same_seed_draws_the_same_weights_and_leaves_the_random_state(words):
