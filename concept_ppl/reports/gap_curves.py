@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -124,7 +124,7 @@ def _panel(axes: Axes, own: pd.DataFrame, series: Sequence[str], model: str, cei
             axes.plot(path["gap"], path["estimate"], **_marks(key, number, model))
 
 
-def _marks(key: str, number: int, model: str) -> dict[str, object]:
+def _marks(key: str, number: int, model: str) -> dict[str, Any]:
     """Return how a series is drawn; each control has a sign of its own."""
     if key == model:
         return {"color": MODEL, "marker": "o", "markersize": 5}
@@ -141,7 +141,7 @@ def _marks(key: str, number: int, model: str) -> dict[str, object]:
 def _sign(key: str, number: int, model: str, ceiling: str) -> Line2D:
     if key == ceiling:
         return Line2D([], [], color=INK, linewidth=1.1, linestyle=(0, (1, 2)))
-    return Line2D([], [], **_marks(key, number, model))  # type: ignore[arg-type]
+    return Line2D([], [], **_marks(key, number, model))
 
 
 def _gap_axis(axes: Axes, gaps: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> None:

@@ -1,10 +1,12 @@
 """Does the claim come true as the predictor gap closes? Answered from intervals alone."""
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
 
 from concept_ppl.analyses import Estimate
+from concept_ppl.analyses.worlds.exact_fit import exact
 
 from .plan import CEILING, AdaptationStudy
 
@@ -60,12 +62,19 @@ class Looks:
 
 
 def _estimate(row: pd.DataFrame) -> Estimate:
-    nan = float("nan")
     if row.empty:
-        return Estimate(nan, nan, nan, nan, nan, nan, 0, 0)
+        return exact(math.nan, 0)
     one = row.iloc[0]
-    numbers = ("estimate", "std_error", "ci_low", "ci_high", "ci_level", "p_value")
-    return Estimate(*(float(one[name]) for name in numbers), int(one["n"]), int(one["n_clusters"]))
+    return Estimate(
+        estimate=float(one["estimate"]),
+        std_error=float(one["std_error"]),
+        ci_low=float(one["ci_low"]),
+        ci_high=float(one["ci_high"]),
+        ci_level=float(one["ci_level"]),
+        p_value=float(one["p_value"]),
+        n=int(one["n"]),
+        n_clusters=int(one["n_clusters"]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
