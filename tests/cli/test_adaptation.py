@@ -1,6 +1,8 @@
 """The study from the command line, small: looks are kept, lost ones missed, bad input refused."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -83,3 +85,11 @@ def test_a_look_that_was_lost_is_taken_again_or_missed(study, monkeypatch):
 def test_bad_input_is_one_sentence_before_any_step(here, options, message):
     assert message in refused(f"study adaptation {options} -o r")
     assert not (here / "r").exists()
+
+
+def test_a_disk_without_room_is_refused_before_any_step(here, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    message = refused(f"{TINY} -o r")
+    assert message.startswith("r.cells needs ")
+    assert "make room" in message
+    assert list(here.iterdir()) == []

@@ -126,7 +126,7 @@ def of_states(states: NDArray[np.float32], held: HeldOut) -> Answers:
 
 
 def of_ceiling(held: HeldOut) -> Answers:
-    """Return the same of Bayes's own log-predictive ratios as states, the best there can be.
+    """Return the same of Bayes's own log-predictive ratios as states: all that prediction asks for.
 
     And the gap of a predictor that knows how often each word follows, and nothing of the context.
     """

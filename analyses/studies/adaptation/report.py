@@ -160,7 +160,8 @@ def _curves_section(looks: Looks) -> Section:
         name="before_and_after",
         caption="Each dot is a look at a training, joined in the order of its steps; whiskers are "
         f"{100 * looks.study.level:g}% intervals over held-out texts. Dotted: the same of Bayes's "
-        "own log-predictive ratios, the most that any next-token predictor can show.",
+        "own log-predictive ratios as states, which is what good prediction alone asks for; states "
+        "may hold more.",
     )
     text = (
         "The predictor gap is the mean KL divergence from Bayes's exact distribution of the next "
