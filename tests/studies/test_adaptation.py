@@ -106,6 +106,21 @@ def test_each_condition_is_needed(changes, tone, words):
     assert words in report.verdict.sentence
 
 
+def test_states_that_hold_more_than_prediction_asks_for_are_said_to():
+    level = adaptation_report(looks(), {}).verdict.remark
+    assert "not told apart from that of Bayes's log-ratios" in level
+    assert "more of the log-odds than the next word asks for" not in level
+    more = looks(
+        **{
+            "world__100__alpha__0": (0.2, 0.05),
+            "world__100__r2_difference:ceiling__0": (0.04, 0.01),
+        }
+    )
+    remark = adaptation_report(more, {}).verdict.remark
+    assert "nearer to the logarithm (0) than that of Bayes's log-ratios" in remark
+    assert "0.040 [0.030, 0.050] above that of Bayes's log-ratios" in remark
+
+
 def test_trainings_that_disagree_decide_nothing():
     study = AdaptationStudy(recipe=recipe_for(None, steps=100), n_looks=2, seeds=2)
     found = looks(study, **{"world__100__r2_backward__1": (0.0, 0.02)})

@@ -85,13 +85,7 @@ def _verdict(looks: Looks) -> Verdict:
         f"{written(share[1])}, where Bayes's own log-predictive reaches "
         f"{written(looks.ceiling('r2_backward'))}."
     )
-    remark = (
-        f"The states follow the power α̂ = {written(alpha[1])} of the posterior after training, "
-        f"{written(alpha[0])} before, and Bayes's log-ratios {written(looks.ceiling('alpha'))}: "
-        "what the ceiling lacks of α = 0 and of R² = 1 is the world's, whose next word does not "
-        "name the concept for sure, and no training makes up for it. "
-        f"{_silence(looks, seed, found[0])}"
-    )
+    remark = f"{_form(looks, seed)} {_beyond(looks, seed)}{_silence(looks, seed, found[0])}"
     return Verdict(sentence, _tone(found), remark)
 
 
@@ -116,6 +110,34 @@ def _opening(found: list[Outcome]) -> str:
     if first.closed:
         return "The claim comes nearer as the gap closes, but not up to what is true of Bayes."
     return "The gap did not close, so that the claim was not put to the test."
+
+
+def _form(looks: Looks, seed: int) -> str:
+    """Say which power of the posterior the states follow, beside that of Bayes's log-ratios."""
+    before, after = (when("alpha", "world", seed) for when in (looks.before, looks.after))
+    ceiling = looks.ceiling("alpha")
+    relation = "which is not told apart from"
+    if after.ci_high < ceiling.ci_low:
+        relation = "which is nearer to the logarithm (0) than"
+    elif after.ci_low > ceiling.ci_high:
+        relation = "which is nearer to the posterior itself (1) than"
+    return (
+        f"After training the states follow the power α̂ = {written(after)} of the posterior "
+        f"(before, {written(before)}), {relation} that of Bayes's log-ratios, {written(ceiling)}; "
+        "these fall short of α = 0 and R² = 1 where the next word does not name the concept for "
+        "sure."
+    )
+
+
+def _beyond(looks: Looks, seed: int) -> str:
+    """Say that states hold more than prediction asks for, where they do."""
+    difference = looks.after("r2_difference:ceiling", "world", seed)
+    if not difference.ci_low > 0:
+        return ""
+    return (
+        f"Their R² is {written(difference)} above that of Bayes's log-ratios: they hold more of "
+        "the log-odds than the next word asks for. "
+    )
 
 
 def _silence(looks: Looks, seed: int, found: Outcome) -> str:
