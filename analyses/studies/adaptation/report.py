@@ -75,9 +75,9 @@ def written(value: Estimate, decimals: int = 3) -> str:
 def _verdict(looks: Looks) -> Verdict:
     seed = looks.study.seed
     found = [outcome(looks, one) for one in _seeds(looks.study)]
-    gap, share, alpha = (
+    gap, share = (
         [when(name, "world", seed) for when in (looks.before, looks.after)]
-        for name in ("predictor_gap", "r2_backward", "alpha")
+        for name in ("predictor_gap", "r2_backward")
     )
     sentence = (
         f"{_opening(found)} While the predictor gap went from {written(gap[0])} to "
