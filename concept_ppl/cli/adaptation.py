@@ -25,8 +25,12 @@ from .progress import stage
 def adaptation(
     output: Output,
     model: Annotated[
-        str, typer.Argument(help="The world: a zoo model, file.py, or file.py:function.")
-    ] = "codebook",
+        str | None,
+        typer.Argument(
+            help="The world: a zoo model, file.py, or file.py:function. Default: codebook, with "
+            "--quick one of three names and noise .2."
+        ),
+    ] = None,
     language_model: Annotated[
         str | None,
         typer.Argument(
@@ -39,7 +43,7 @@ def adaptation(
         typer.Option("--full/--quick", help="Wider, longer, three seeds, or minutes on two cores."),
     ] = False,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps. Default: 1500, --full 6000, an LLM 400.")
+        int | None, typer.Option(min=1, help="Steps. Default: 1000, --full 6000, an LLM 400.")
     ] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Texts a step. Default: 64, an LLM 24.")
@@ -84,12 +88,14 @@ def adaptation(
         WordLevel,
         recipe_for,
         run_adaptation,
+        world_for,
     )
     from concept_ppl.programs.sources import parse_parameter
 
+    world, knobs = world_for(model, dict(map(parse_parameter, parameters)), full=full)
     study = AdaptationStudy(
-        world=model,
-        parameters=dict(parse_parameter(text) for text in parameters),
+        world=world,
+        parameters=knobs,
         language_model=language_model,
         word_level=WordLevel(width=128) if full else WordLevel(),
         recipe=recipe_for(

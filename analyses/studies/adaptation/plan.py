@@ -15,6 +15,10 @@ CEILING, UNTRAINED = "ceiling", "untrained"
 """What needs no training: Bayes's own log-predictive as states, and random weights."""
 
 
+CODEBOOK = "codebook"
+SMALL_CODEBOOK = {"names": 3, "noise": 0.2}
+"""A codebook that a small Llama learns to read in minutes."""
+
 UPPER_BLOCKS = 12
 """Of a pretrained model that learn unless something else is asked for."""
 
@@ -44,7 +48,7 @@ def recipe_for(
     """
     if language_model is None:
         return AdaptationRecipe(
-            steps or (6000 if full else 1500),
+            steps or (6000 if full else 1000),
             batch or 64,
             learning_rate or (1e-3 if full else 2e-3),
             blocks=blocks,
@@ -57,6 +61,15 @@ def recipe_for(
         blocks=blocks or UPPER_BLOCKS,
         lora=lora,
     )
+
+
+def world_for(
+    model: str | None, parameters: Mapping[str, Any], *, full: bool = False
+) -> tuple[str, Mapping[str, Any]]:
+    """Return the world that is asked for; where none is, the codebook, a small one if not full."""
+    if model is not None:
+        return model, parameters
+    return CODEBOOK, parameters if full else {**SMALL_CODEBOOK, **parameters}
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,7 @@ class AdaptationStudy:
         Where the language model runs.
     """
 
-    world: str = "codebook"
+    world: str = CODEBOOK
     parameters: Mapping[str, Any] = field(default_factory=dict)
     language_model: str | None = None
     word_level: WordLevel = WordLevel()

@@ -5,6 +5,7 @@ everything is asked again along the way: how far its next-word distribution is f
 far its states are an invertible affine image of the log-posterior.
 """
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import asdict
@@ -106,7 +107,7 @@ def device_name(device: str) -> str:
     """Return what the work ran on, by its name where it has one."""
     if device.startswith("cuda"):
         return str(torch.cuda.get_device_name(device))
-    return f"CPU, {torch.get_num_threads()} threads"
+    return f"CPU, {os.cpu_count()} cores"
 
 
 def _every_cell(shop: Workshop) -> list[Cell]:
