@@ -1,6 +1,5 @@
 """The command that goes on with a language model's training and asks everything again."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,12 +8,19 @@ from .application import study_app
 from .options import (
     LANGUAGE_MODELS,
     LEVEL,
+    WORKERS,
+    Cells,
+    Contexts,
     Device,
     Force,
+    Full,
     Level,
     Output,
     Parameters,
     Seed,
+    Seeds,
+    Steps,
+    Workers,
     require_device,
     this_command,
 )
@@ -38,13 +44,8 @@ def adaptation(
             help=f"{LANGUAGE_MODELS}. Default: a small Llama from random weights.",
         ),
     ] = None,
-    full: Annotated[
-        bool,
-        typer.Option("--full/--quick", help="Wider, longer, three seeds, or minutes on two cores."),
-    ] = False,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps. Default: 1000, --full 6000, an LLM 400.")
-    ] = None,
+    full: Full = False,
+    steps: Steps = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Texts a step. Default: 64, an LLM 24.")
     ] = None,
@@ -63,20 +64,11 @@ def adaptation(
     looks: Annotated[
         int, typer.Option(min=2, help="How often all is asked, before and after included.")
     ] = 8,
-    n: Annotated[int, typer.Option("-n", min=50, help="Held-out contexts.")] = 2000,
-    seeds: Annotated[
-        int | None,
-        typer.Option(min=1, help="Trainings on each kind of text. Default: 1, --full 3."),
-    ] = None,
+    n: Contexts = 2000,
+    seeds: Seeds = None,
     parameters: Parameters = [],  # noqa: B006
-    cells: Annotated[
-        Path | None,
-        typer.Option(help="Folder of finished looks and trainings. Default: <output>.cells."),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Trainings at once, one thread each. Default: 2, an LLM 1."),
-    ] = None,
+    cells: Cells = None,
+    workers: Workers = WORKERS,
     level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -120,7 +112,7 @@ def adaptation(
         command=this_command(),
         stage=stage,
         cells=cells,
-        n_workers=workers or (2 if language_model is None and device == "cpu" else 1),
+        n_workers=workers,
         force=force,
     )
     typer.echo(str(page))

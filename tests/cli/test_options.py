@@ -7,8 +7,9 @@ import typer
 
 from concept_ppl.cli import app
 
-OWN_MEANING = {"--draws", "--replicates", "-o"}
-"""Draws of chains, of a fit to average over, of held-out contexts; a table only where asked for."""
+OWN_MEANING = {"--blocks", "--draws", "--replicates", "-o"}
+"""Blocks to read, or that learn; draws of chains, of a fit to average over, of held-out contexts; a
+table only where asked for."""
 OWN_DEFAULT = {"-n", "--top"}
 """How much a command draws is for each to say."""
 OWN_BOUNDS = {"-n"}

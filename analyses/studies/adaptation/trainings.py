@@ -10,14 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from concept_ppl.analyses.studies.laboratory.cells import Cell
-from concept_ppl.bridge import LanguageModel, extract, load_language_model
+from concept_ppl.bridge import LanguageModel, States, extract, load_language_model
 from concept_ppl.bridge.anatomy.sites import FINAL_NORM
 from concept_ppl.errors import InputError
 from concept_ppl.model_sources import load_model
@@ -42,8 +40,6 @@ from .plan import AdaptationStudy, Training, cells_of, standing_cells, under_way
 
 TWIN = 10_000
 """What is added to the seed for the weights of the untrained twin."""
-
-States32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +81,16 @@ class Workshop:
         return held_out(self.words, self.texts, seed=self.study.seed, level=self.study.level)
 
     @cached_property
-    def twin(self) -> States32:
-        """States of the same architecture with random weights, that never learns."""
-        states: States32 = self._read(self.untrained())[FINAL_NORM]
-        return states
+    def untrained(self) -> tuple[Encoding, States]:
+        """The same architecture with other random weights, that never learns, and its states."""
+        study = self.study
+        if study.language_model is None:
+            model = self._word_level(study.seed + TWIN)
+        else:
+            model = load_language_model(
+                study.language_model, device=study.device, random_weights=study.seed + TWIN
+            )
+        return encoding_of(self.words, model), self._read(model)
 
     @cached_property
     def model_digest(self) -> str:
@@ -121,15 +123,6 @@ class Workshop:
             return load_language_model(study.language_model, device=study.device)
         return self._word_level(study.seed)
 
-    def untrained(self) -> LanguageModel:
-        """Return its twin with other random weights."""
-        study = self.study
-        if study.language_model is not None:
-            return load_language_model(
-                study.language_model, device=study.device, random_weights=study.seed + TWIN
-            )
-        return self._word_level(study.seed + TWIN)
-
     def cells(self, training: Training) -> list[Cell]:
         """Return the looks at a training."""
         return cells_of(self.study, training, self.model_digest, self.texts_digest)
@@ -148,9 +141,9 @@ class Workshop:
         ceiling, untrained = self.standing
         if self.path(ceiling).is_file() and self.path(untrained).is_file():
             return
-        encoding = encoding_of(self.words, self.untrained())
+        encoding, states = self.untrained
         self._write(ceiling, of_ceiling(self._held_by(encoding)))
-        self._write(untrained, self._asked(encoding))
+        self._write(untrained, self._asked(encoding, states))
 
     def train(self, training: Training, progress: Callable[[int, int], None] | None) -> None:
         """Train, and ask everything at each look that has no file yet."""
@@ -163,7 +156,8 @@ class Workshop:
         def look(step: int, losses: Sequence[float]) -> None:
             if not self.path(by_step[step]).is_file():
                 recent = float(np.mean(losses[-LOSSES:])) if losses else None
-                self._write(by_step[step], self._asked(encoding), loss=recent)
+                answers = self._asked(encoding, self._read(encoding.language_model))
+                self._write(by_step[step], answers, loss=recent)
 
         adapt(
             encoding,
@@ -213,12 +207,11 @@ class Workshop:
             self.words, width=size.width, blocks=size.blocks, seed=seed, device=self.study.device
         )
 
-    def _read(self, model: LanguageModel) -> Any:
+    def _read(self, model: LanguageModel) -> States:
         return extract(model, self.held.sentences, sites=(FINAL_NORM, *SITES))
 
-    def _asked(self, encoding: Encoding) -> Answers:
-        states = self._read(encoding.language_model)
-        controls = control_states(states, self.twin)
+    def _asked(self, encoding: Encoding, states: States) -> Answers:
+        controls = control_states(states, self.untrained[1][FINAL_NORM])
         predictions = encoding.log_predictive(states[FINAL_NORM])
         held = self._held_by(encoding)
         return {
