@@ -48,7 +48,7 @@ def recipe_for(
     """
     if language_model is None:
         return AdaptationRecipe(
-            steps or (6000 if full else 1000),
+            steps or (6000 if full else 600),
             batch or 64,
             learning_rate or (1e-3 if full else 2e-3),
             blocks=blocks,
