@@ -1,6 +1,5 @@
 """Studies of simulated worlds, whose posteriors are known: theory, regimes, families."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,30 +8,28 @@ from concept_ppl.errors import InputError
 
 from .application import study_app
 from .interruptions import goes_on_from
-from .options import LEVEL, Force, Level, Output, Seed, this_command
+from .options import (
+    LEVEL,
+    WORKERS,
+    Cells,
+    Force,
+    Full,
+    Level,
+    Output,
+    Seed,
+    Seeds,
+    Steps,
+    Workers,
+    this_command,
+)
 from .progress import stage
 
-Full = Annotated[
-    bool,
-    typer.Option("--full/--quick", help="A night's work, or minutes on two cores (the default)."),
-]
 ShardOption = Annotated[
     str,
     typer.Option(help="2/5: answer the second fifth of the cells, and write no report."),
 ]
-Cells = Annotated[
-    Path | None,
-    typer.Option(help="Folder of finished cells. Default: beside the output, <output>.cells."),
-]
-Workers = Annotated[int, typer.Option(min=1, help="Processes, one thread each.")]
 Worlds = Annotated[
     int | None, typer.Option(min=1, help="Random worlds. Default: 5, with --full 12.")
-]
-Seeds = Annotated[
-    int | None, typer.Option(min=1, help="Networks a world. Default: the study's own.")
-]
-Steps = Annotated[
-    int | None, typer.Option(min=1, help="Steps of training at most. Default: 500, --full 3000.")
 ]
 
 
@@ -45,7 +42,7 @@ def _add(name: str, question: str) -> None:
         full: Full = False,
         shard: ShardOption = "1/1",
         cells: Cells = None,
-        workers: Workers = 2,
+        workers: Workers = WORKERS,
         worlds: Worlds = None,
         seeds: Seeds = None,
         steps: Steps = None,

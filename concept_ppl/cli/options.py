@@ -50,6 +50,23 @@ Parameters = Annotated[
     list[str],
     typer.Option("-p", "--parameter", help="key=value for the model: build's, or a site's value."),
 ]
+Full = Annotated[
+    bool,
+    typer.Option("--full/--quick", help="A night's work, or minutes on two cores (the default)."),
+]
+Cells = Annotated[
+    Path | None,
+    typer.Option(help="Folder of finished cells. Default: beside the output, <output>.cells."),
+]
+Workers = Annotated[int, typer.Option(min=1, help="Processes, one thread each.")]
+WORKERS = 2
+Steps = Annotated[
+    int | None, typer.Option(min=1, help="Steps of training at most. Default: the study's own.")
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option(min=1, help="Networks, or trainings, of a kind. Default: the study's own."),
+]
 
 
 def _named_as(kind: str, *own: str) -> Callable[[Path | None], Path | None]:

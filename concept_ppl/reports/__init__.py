@@ -4,6 +4,7 @@ from concept_ppl.formatting import interval, number, p_value
 from concept_ppl.result_columns import RESULT_COLUMNS
 
 from .figures import canonical_bars, control_forest, decoded_scatter, layer_curve, power_profile
+from .gap_curves import GapPanel, gap_curves
 from .grids import Layer, Panel, knob_curves, regime_maps
 from .heat_map import heat_map
 from .manifest import build_manifest
@@ -14,6 +15,7 @@ from .results import tidy_results
 __all__ = [
     "RESULT_COLUMNS",
     "Figure",
+    "GapPanel",
     "KeyFigure",
     "Layer",
     "Panel",
@@ -26,6 +28,7 @@ __all__ = [
     "canonical_bars",
     "control_forest",
     "decoded_scatter",
+    "gap_curves",
     "heat_map",
     "interval",
     "knob_curves",

@@ -11,8 +11,9 @@ from concept_ppl.cli import app
 
 from .command_line import concept_ppl, refused, succeeds
 
-OWN_MEANING = {"--draws", "--replicates", "-o"}
-"""Draws of chains, of a fit to average over, of held-out contexts; folder, Parquet, netCDF, CSV."""
+OWN_MEANING = {"--blocks", "--draws", "--replicates", "-o"}
+"""Blocks to read, or that learn; draws of chains, of a fit to average over, of held-out contexts;
+folder, Parquet, netCDF, CSV."""
 OWN_DEFAULT = {"-n", "--top"}
 """How much a command draws is for each to say."""
 OWN_BOUNDS = {"-n"}

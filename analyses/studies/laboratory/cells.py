@@ -149,7 +149,7 @@ def answer_cells(
 def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
     """Start workers, and end them at once, whatever they are at, if this process is interrupted."""
     context = get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_follow_parent) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=follow_parent) as pool:
         try:
             yield pool
         except (KeyboardInterrupt, SystemExit):
@@ -237,7 +237,7 @@ def _make(folder: Path) -> None:
         raise InputError(f"{folder} cannot be written: {error.strerror}.") from error
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """Stop this worker when its parent is gone; left alone it would wait for work for ever."""
     parent = parent_process()
     assert parent is not None

@@ -1,0 +1,219 @@
+"""What is asked at each look, of a language model's states and predictions, and of Bayes's own."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from concept_ppl.analyses import (
+    DecomposedStates,
+    Estimate,
+    canonical_correlations,
+    compare_controls,
+    decompose_states,
+    goodness_of_fit,
+    posterior_form,
+)
+from concept_ppl.contexts.posterior_tables import concept_columns, log_odds
+from concept_ppl.errors import InputError
+from concept_ppl.predictors.adaptation import Texts, WorldWords
+
+Array = NDArray[np.float64]
+Answers = dict[str, Estimate]
+"""Estimates by the name of what they are estimates of."""
+
+BAYES = "Bayes's log-ratios"
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Texts that no training sees, with their exact answers.
+
+    Attributes
+    ----------
+    sentences : list of str
+        What the language model reads, up to where its state is taken.
+    log_odds : array, shape (n, K − 1)
+        Of the concept, nats.
+    log_posterior : array, shape (n, K)
+        Of the concept.
+    log_predictive : array, shape (n, n_following)
+        Bayes's log p(following word | context), or of the words' first tokens.
+    clusters : array, shape (n,)
+        The number of each row's distinct text.
+    seed, level
+        Of the folds, and of the intervals.
+    """
+
+    sentences: list[str]
+    log_odds: Array
+    log_posterior: Array
+    log_predictive: Array
+    clusters: NDArray[np.int64]
+    seed: int
+    level: float
+
+    @property
+    def log_ratios(self) -> Array:
+        """Bayes's log p(word) − log p(first word): what theory gives f(x) the form of."""
+        return self.log_predictive[:, 1:] - self.log_predictive[:, :1]
+
+
+def held_out(words: WorldWords, texts: Texts, *, seed: int, level: float) -> HeldOut:
+    """Answer held-out texts exactly.
+
+    Raises
+    ------
+    InputError
+        If a log-posterior is infinite, so that it has no contrasts, or a following word impossible.
+    """
+    table = words.log_posterior(texts.contexts)
+    odds = log_odds(table).to_numpy(np.float64)
+    predictive = words.log_predictive(texts.contexts)
+    for name, values in (("log-odds", odds), ("log-predictive", predictive)):
+        rows = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(rows):
+            raise InputError(
+                f"the {name} of {words.concept} are infinite in held-out context {rows[0]}; give "
+                "the world no zeros."
+            )
+    columns = concept_columns(table)[words.concept]
+    return HeldOut(
+        words.sentences(words.read(texts.contexts)),
+        odds,
+        table[columns].to_numpy(np.float64),
+        predictive,
+        texts.contexts.unique()[1],
+        seed,
+        level,
+    )
+
+
+def of_predictions(log_p: Array, mass: Array, held: HeldOut) -> Answers:
+    """Return the predictor gap, in nats, and what the model gives to all words that may follow.
+
+    Parameters
+    ----------
+    log_p
+        (n, n_following) of the model, renormalised over these words.
+    mass
+        (n,) what it gives to all of them.
+    """
+    p = np.exp(held.log_predictive)
+    kl = (p * (held.log_predictive - log_p)).sum(axis=1)
+    return {
+        "predictor_gap": _positive(_mean(np.maximum(kl, 0.0), held)),
+        "mass": _mean(mass, held),
+        **whose_posterior(log_p, held),
+    }
+
+
+def whose_posterior(log_p: Array, held: HeldOut) -> Answers:  # noqa: ARG001
+    """Return how far the posterior that the predictions imply is from the exact one.
+
+    Its place: the weights w(c | x) with p_model(y | x) ≈ Σ_c w_c p(y | c), their distance from
+    p(c | x), and how affine the states are in their logarithm. Not answered yet.
+    """
+    return {}
+
+
+def of_states(states: NDArray[np.float32], held: HeldOut) -> Answers:
+    """Return how far the states are an invertible affine image of the log-posterior."""
+    return _of_decomposed(_decomposed(states, held), held)
+
+
+def of_ceiling(held: HeldOut) -> Answers:
+    """Return the same of Bayes's own log-predictive ratios as states: all that prediction asks for.
+
+    And the gap of a predictor that knows how often each word follows, and nothing of the context.
+    """
+    p = np.exp(held.log_predictive)
+    kl = (p * (held.log_predictive - np.log(p.mean(axis=0)))).sum(axis=1)
+    return {
+        "uninformed_gap": _positive(_mean(kl, held)),
+        **_of_decomposed(_decomposed(held.log_ratios, held), held),
+    }
+
+
+def of_model(
+    states: NDArray[np.float32],
+    controls: Mapping[str, NDArray[np.float32]],
+    held: HeldOut,
+) -> Answers:
+    """Return `of_states`, and the states beside controls and beside the ceiling."""
+    own = _decomposed(states, held)
+    beside = compare_controls(own, held.log_odds, dict(controls), seed=held.seed, level=held.level)
+    against = compare_controls(
+        own, held.log_odds, {BAYES: held.log_ratios}, seed=held.seed, level=held.level
+    )
+    return {
+        **_of_decomposed(own, held),
+        "r2_bayes": goodness_of_fit(own, held.log_ratios, level=held.level).backward,
+        **{f"r2_backward:{fit.name}": fit.share for fit in beside.controls},
+        "r2_backward:shuffled": beside.shuffled,
+        "r2_backward:best": beside.best_share,
+        "r2_difference:best": beside.difference,
+        "r2_increment:best": beside.increment,
+        "r2_difference:ceiling": against.difference,
+    }
+
+
+def _decomposed(states: NDArray[np.floating], held: HeldOut) -> DecomposedStates:
+    return decompose_states(np.asarray(states, np.float64), clusters=held.clusters, seed=held.seed)
+
+
+def _of_decomposed(states: DecomposedStates, held: HeldOut) -> Answers:
+    fit = goodness_of_fit(states, held.log_odds, level=held.level)
+    answers = {"r2_backward": fit.backward, "r2_forward": fit.forward}
+    try:
+        found = canonical_correlations(states, held.log_odds, level=held.level)
+        answers |= {"rho2_smallest": found.smallest, "rho2_mean": found.mean}
+    except InputError:  # states narrower than the contrasts keep no direction apart
+        pass
+    try:
+        form = posterior_form(states, held.log_posterior, seed=held.seed, level=held.level)
+        answers |= {"alpha": form.alpha, "r2_log_minus_plain": form.difference}
+    except InputError:  # contrasts that are collinear at some power have no best one
+        pass
+    return answers
+
+
+def _mean(values: Array, held: HeldOut) -> Estimate:
+    """Mean over contexts, with Student's interval over distinct ones."""
+    n, n_clusters = len(values), int(held.clusters.max()) + 1
+    mean = float(values.mean())
+    deviations = np.bincount(held.clusters, weights=values - mean)
+    error = math.sqrt(float(np.square(deviations).sum()) * n_clusters / (n_clusters - 1)) / n
+    reach = float(stats.t.ppf(0.5 + held.level / 2.0, n_clusters - 1)) * error
+    return Estimate(mean, error, mean - reach, mean + reach, held.level, math.nan, n, n_clusters)
+
+
+def _positive(value: Estimate) -> Estimate:
+    """Put the interval of a mean that is not below 0 on the scale of its logarithm."""
+    if not value.estimate > 0.0:
+        return value
+    factor = math.exp((value.ci_high - value.estimate) / value.estimate)
+    return replace(value, ci_low=value.estimate / factor, ci_high=value.estimate * factor)
+
+
+def as_records(answers: Answers) -> Iterator[dict[str, float | str | int | None]]:
+    """Yield each estimate as what JSON holds, NaN and infinity as null."""
+    for name, value in answers.items():
+        yield {
+            "quantity": name,
+            "estimate": _finite(value.estimate),
+            "std_error": _finite(value.std_error),
+            "ci_low": _finite(value.ci_low),
+            "ci_high": _finite(value.ci_high),
+            "ci_level": value.ci_level,
+            "p_value": _finite(value.p_value),
+            "n": value.n,
+            "n_clusters": value.n_clusters,
+        }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
