@@ -119,6 +119,7 @@ def decoded_scatter(
     *,
     r2: pd.DataFrame | None = None,
     columns: int = 2,
+    x_label: str = "true log-odds (nats)",
     name: str = "decoded_scatter",
     caption: str = "",
     description: str = "",
@@ -133,6 +134,10 @@ def decoded_scatter(
         Their names.
     r2
         Rows with ``term`` (the contrast), ``estimate, ci_low, ci_high``, for the titles.
+    columns
+        Panels beside each other.
+    x_label
+        What ``true`` is called on the axis.
 
     Raises
     ------
@@ -160,7 +165,7 @@ def decoded_scatter(
             axes.set_title(_scatter_title(contrasts[index], rows), fontsize=TICK_SIZE)
             if index + columns >= len(contrasts):
                 axes.tick_params(labelbottom=True)
-        canvas.supxlabel("true log-odds (nats)", fontsize=TICK_SIZE, color=INK)
+        canvas.supxlabel(x_label, fontsize=TICK_SIZE, color=INK)
         canvas.supylabel("decoded log-odds, held out (nats)", fontsize=TICK_SIZE, color=INK)
     caption = caption or (
         f"Held-out decoded against true log-odds of {len(x):,} contexts; the stronger the colour, "

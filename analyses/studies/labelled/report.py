@@ -1,12 +1,14 @@
 """The report of a study on labelled texts: what was fitted, how well it tells, what follows."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from concept_ppl.analyses.designs.intervals import share_limits
+from concept_ppl.analyses.studies.stages.claim_sections import written
 from concept_ppl.analyses.studies.stages.state_analyses import StateAnalyses
 from concept_ppl.analyses.studies.stages.state_report import (
     analysis_sections,
@@ -15,7 +17,7 @@ from concept_ppl.analyses.studies.stages.state_report import (
     verdict,
 )
 from concept_ppl.contexts.posterior_tables import concept_columns
-from concept_ppl.reports import Report, Section, Table
+from concept_ppl.reports import Report, Section, Table, Verdict
 
 from .texts import LabelledTexts, words_of
 from .words import LabelledWords
@@ -27,6 +29,8 @@ QUESTION = (
 LEVEL = 0.95
 N_EXAMPLES = 8
 N_TELLING = 8
+NEARLY_ALL = 0.95
+"""R² of the best control above which learning can hardly show."""
 
 
 def labelled_report(
@@ -42,7 +46,7 @@ def labelled_report(
     return Report(
         title=f"Labelled texts, {labels}: {model}",
         question=QUESTION.format(model=model, labels=labels),
-        verdict=verdict(answers),
+        verdict=_verdict(answers),
         key_figures=key_figures(answers),
         sections=[
             *analysis_sections(answers),
@@ -53,6 +57,21 @@ def labelled_report(
         manifest=manifest,
         methods=methods_section(answers),
     )
+
+
+def _verdict(answers: StateAnalyses) -> Verdict:
+    """Answer, and say where these texts can hardly tell whether anything was learned."""
+    answer = verdict(answers)
+    assert answers.controls is not None
+    best = answers.controls.best_share
+    if best.ci_high < NEARLY_ALL:
+        return answer
+    remark = (
+        f"A simple reader of the tokens tells R² {written(best)} of these log-odds, so that hardly "
+        f"anything is left by which a state could show that it was learned: texts whose labels "
+        f"bind words to each other would tell more."
+    )
+    return replace(answer, remark=f"{remark} {answer.remark}")
 
 
 def label_scores(

@@ -13,7 +13,7 @@ from concept_ppl.analyses.studies.stages.announcements import Stage
 from concept_ppl.analyses.studies.stages.model_states import read_model_states
 from concept_ppl.analyses.studies.stages.posterior_contrasts import varying_log_odds
 from concept_ppl.analyses.studies.stages.side_by_side import check_language_models
-from concept_ppl.analyses.studies.stages.state_analyses import Design
+from concept_ppl.analyses.studies.stages.state_analyses import FITTED, Design
 from concept_ppl.analyses.studies.stages.state_report import REPORT_FILES
 from concept_ppl.inference.posteriors import posterior
 from concept_ppl.outputs import require_writable
@@ -61,7 +61,7 @@ def run_labelled_study(
     )
     design = Design(test.clusters, seed=study.seed, level=study.level)
     with stage("analyse") as progress:
-        answers = states.analyse(frame, design, progress=progress)
+        answers = states.analyse(frame, design, posterior_is=FITTED, progress=progress)
     manifest = build_manifest(
         command=list(command),
         arguments=asdict(study),

@@ -12,7 +12,7 @@ from concept_ppl.analyses.studies.stages.control_states import control_states
 from concept_ppl.analyses.studies.stages.model_states import BAGS, HEADLINE, LAST_TOKEN, ChosenSites
 from concept_ppl.analyses.studies.stages.posterior_contrasts import varying_log_odds
 from concept_ppl.analyses.studies.stages.row_clusters import cluster_by_states
-from concept_ppl.analyses.studies.stages.state_analyses import Design, analyse_states
+from concept_ppl.analyses.studies.stages.state_analyses import GIVEN, Design, analyse_states
 from concept_ppl.analyses.studies.stages.state_report import (
     REPORT_FILES,
     analysis_sections,
@@ -78,7 +78,13 @@ def analyse_stored(
     _require_distinct(design, states_folder)
     with stage("analyse") as progress:
         answers = analyse_states(
-            arrays, table, design, headline=headline, controls=controls, progress=progress
+            arrays,
+            table,
+            design,
+            headline=headline,
+            controls=controls,
+            posterior_is=GIVEN,
+            progress=progress,
         )
     manifest = build_manifest(
         command=list(command),

@@ -22,7 +22,7 @@ from concept_ppl.bridge import (
 from concept_ppl.bridge.extraction.positions import Positions
 
 from .announcements import Progress, Stage
-from .state_analyses import Control, Design, StateAnalyses, analyse_states
+from .state_analyses import EXACT, Control, Design, StateAnalyses, analyse_states
 
 HEADLINE = "final_norm"
 """The state that the unembedding reads: f(x) in the theory. Named before any data."""
@@ -93,6 +93,7 @@ class ModelStates:
         *,
         values: Mapping[str, Sequence[object]] | None = None,
         controls: Mapping[str, Control] | None = None,
+        posterior_is: str = EXACT,
         progress: Progress,
     ) -> StateAnalyses:
         """Hold the states against a posterior table, as `analyse_states` does.
@@ -109,6 +110,7 @@ class ModelStates:
             rules={name: one for name, one in every.items() if is_rule(name)},
             random_states=ChosenSites(self.untrained, self.sites),
             values=values,
+            posterior_is=posterior_is,
             progress=progress,
         )
 

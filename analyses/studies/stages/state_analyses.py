@@ -51,6 +51,7 @@ CLAIMS: Mapping[str, Callable[..., Any]] = {
 }
 Control = NDArray[np.float32] | Mapping[str, NDArray[Any]]
 """An array (n_rows, d), or a family of arrays of which each fold takes the best."""
+EXACT, FITTED, GIVEN = "exact", "fitted", "given"
 N_FORMS = 4
 """Of how many controls the form stands beside the model's: those that tell most."""
 
@@ -75,6 +76,9 @@ class StateAnalyses:
         What the most probable values alone tell of the log-odds.
     tables : ContrastTables
     contrasts : tuple of str
+    posterior_is : str
+        What the posterior is: ``exact``, of a world that is known, ``fitted`` to other texts, or
+        ``given`` by whoever made the table.
     rules : ControlComparison or None
         The headline state beside hard-wired rules: what a mechanism that has to be learned would
         tell if it were given.
@@ -100,6 +104,7 @@ class StateAnalyses:
     decoded: Array
     probes: tuple[Probe, ...] = ()
     rules: ControlComparison | None = None
+    posterior_is: str = EXACT
 
     @property
     def controls(self) -> ControlComparison | None:
@@ -145,6 +150,7 @@ def analyse_states(
     rules: Mapping[str, Control] | None = None,
     random_states: Mapping[str, NDArray[np.float32]] | None = None,
     values: Mapping[str, Sequence[object]] | None = None,
+    posterior_is: str = EXACT,
     progress: Callable[[int, int], None] | None = None,
 ) -> StateAnalyses:
     """Run every analysis.
@@ -167,6 +173,8 @@ def analyse_states(
         States of the same architecture with random weights at the same sites.
     values
         For each concept that is to be probed, its true value in every row.
+    posterior_is
+        What pages call the posterior.
     progress
         Called with (steps done, steps in all).
 
@@ -211,6 +219,7 @@ def analyse_states(
             F, posterior, values or {}, layer=headline, seed=design.seed, level=level
         ),
         rules=bench.fit(F, Z, LOG_ODDS, rules).controls if rules else None,
+        posterior_is=posterior_is,
     )
 
 

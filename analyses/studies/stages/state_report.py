@@ -27,7 +27,15 @@ from .claim_sections import (
     rank_section,
     written,
 )
-from .state_analyses import LOG_ODDS, MAP_ONE_HOT, RANDOM_WEIGHTS, StateAnalyses
+from .state_analyses import (
+    EXACT,
+    FITTED,
+    GIVEN,
+    LOG_ODDS,
+    MAP_ONE_HOT,
+    RANDOM_WEIGHTS,
+    StateAnalyses,
+)
 
 OPENINGS: dict[Tone, str] = {
     "supported": "Yes",
@@ -39,6 +47,14 @@ LEARNED = (
     "“Learned” is said only of what goes beyond the controls: a relation that a sum of input "
     "embeddings or an untrained network shows as well is linear, but not learned."
 )
+HOW_COMPUTED = {
+    EXACT: "The posterior was computed by enumeration of the Pyro program, in log-space and "
+    "float64.",
+    FITTED: "The posterior is that of a Pyro program whose tables were fitted to other texts, "
+    "computed by enumeration: it is exact for the fitted program, not for the world, and what the "
+    "fit missed counts as misfit of the states.",
+    GIVEN: "The posterior was read from a table, as it was given.",
+}
 REPORT_FILES = ("index.html", "manifest.json")
 """What every report folder holds."""
 
@@ -247,8 +263,9 @@ def invertibility_section(answers: StateAnalyses) -> Section:
         answers.decoded,
         answers.contrasts,
         r2=per_contrast,
-        caption="Exact log-odds (nats) against those decoded from held-out states; stronger colour "
-        "for more contexts. On the diagonal, decoding is perfect.",
+        x_label=f"{answers.posterior_is} log-odds (nats)",
+        caption=f"{answers.posterior_is.capitalize()} log-odds (nats) against those decoded from "
+        "held-out states; stronger colour for more contexts. On the diagonal, decoding is perfect.",
     )
     text = (
         "Representations are known only up to a linear map, so agreement is measured in directions "
@@ -290,9 +307,9 @@ def methods_section(answers: StateAnalyses) -> Section:
     n = answers.fits[LOG_ODDS].backward
     return Section(
         "Methods",
-        f"Regressors are contrasts of the exact log-posterior (log-odds of each value against the "
-        f"first), never raw log-probabilities, whose normaliser is not linear. The posterior was "
-        f"computed by enumeration of the Pyro program, in log-space and float64.\n\n"
+        f"Regressors are contrasts of the {answers.posterior_is} log-posterior (log-odds of each "
+        f"value against the first), never raw log-probabilities, whose normaliser is not linear. "
+        f"{HOW_COMPUTED[answers.posterior_is]}\n\n"
         f"{n.n:,} contexts, {n.n_clusters:,} of them distinct. A distinct context is one unit: "
         f"folds keep its repeats together and intervals are robust to them. Every R² and "
         f"correlation is held out (five folds); the ridge penalty is tuned by folds inside the "
