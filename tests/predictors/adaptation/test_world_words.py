@@ -1,7 +1,11 @@
 """What follows a context is named in the world's own words, and weighed as Bayes weighs it."""
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
+import torch
+from pyro.ops.indexing import Vindex
 
 from concept_ppl import load_model, posterior, predictive, simulate
 from concept_ppl.contexts.tokens import Contexts, as_contexts
@@ -19,8 +23,43 @@ def test_next_tokens_are_written_as_the_texts_would_have_gone_on(words):
     assert np.array_equal(words.log_predictive(contexts), exact)
 
 
+def opinions_without_a_next_token():
+    """Words of an opinion between an opening and a closing token; nothing says what comes next."""
+    names, tilts = lexicon()
+    n = len(names)
+    own = torch.stack([tilts / 2, -tilts / 2]).log_softmax(1)
+    word = torch.nn.functional.pad(own, (0, 2), value=-torch.inf)
+    opening, closing = torch.full((2, n + 2), -torch.inf, dtype=torch.float64)
+    opening[n] = closing[n + 1] = 0.0
+
+    def model(n_tokens):
+        opinion = pyro.sample("opinion", dist.Categorical(logits=torch.zeros(2)))
+        for t in pyro.markov(range(n_tokens)):
+            is_end = t == n_tokens - 1
+            token = opening if t == 0 else closing if is_end else Vindex(word)[opinion]
+            pyro.sample(f"x_{t}", dist.Categorical(logits=token))
+
+    words = (*(f"{name}," for name in names), "The film was", "and so on.")
+    model.labels = {"opinion": ("good", "bad"), "x": words}
+    model.lengths = (4, 9)
+    return model
+
+
+def moods_without_a_next_token(n_tokens):
+    """A mood that moves and two words; nothing says what comes next."""
+    move = torch.tensor([[0.9, 0.1], [0.1, 0.9]]).log()
+    mood = None
+    for t in pyro.markov(range(n_tokens)):
+        logits = torch.zeros(2) if mood is None else Vindex(move)[mood]
+        mood = pyro.sample(f"mood_{t}", dist.Categorical(logits=logits))
+        pyro.sample(f"x_{t}", dist.Categorical(logits=Vindex(move)[mood]))
+
+
+moods_without_a_next_token.labels = {"mood": ("up", "down"), "x": ("yes", "no")}
+
+
 def test_without_a_next_token_texts_are_read_before_their_last_token():
-    model = load_model("negated_opinions", lengths=(4, 9))
+    model = opinions_without_a_next_token()
     words = world_words(model)
     names, tilts = lexicon()
     assert words.closing
@@ -72,6 +111,5 @@ def test_a_world_without_words_or_concept_is_refused(attributes, message):
 
 
 def test_a_concept_that_moves_needs_a_next_token():
-    world = load_model("switching_languages", languages=("en", "fr"), top=12)
-    with pytest.raises(InputError, match="its concept language moves"):
-        world_words(world)
+    with pytest.raises(InputError, match="its concept mood moves"):
+        world_words(moods_without_a_next_token)
