@@ -151,7 +151,7 @@ def token_readers(
     matrix = as_matrix(vectors, "vectors")
     if len(matrix) != len(rows.tokens):
         raise InputError(f"{len(matrix)} vectors for {len(rows.tokens)} tokens; give one for each.")
-    reader = _Reader(rows, matrix, widest)
+    reader = _Reader(rows, principal_coordinates(matrix), widest)
     return {
         "sum": ReaderFamily({"": partial(reader.sums, (1.0,))}),
         "mean": ReaderFamily({"": reader.mean}),
@@ -168,14 +168,21 @@ def token_readers(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Reader:
-    """Features of every kind, at the places that are read, from one walk along the positions."""
+    """Features of every kind, at the places that are read, from one walk along the positions.
+
+    ``coordinates`` (Σ lengths, r) are the principal ones of the vectors, the leading first.
+    """
 
     rows: TokenRows
-    vectors: FloatArray
+    coordinates: FloatArray
     widest: int
 
+    def leading(self, width: int) -> FloatArray:
+        """Return the first ``width`` coordinates, at least one."""
+        return self.coordinates[:, : max(1, width)]
+
     def sums(self, decays: Sequence[float]) -> FloatArray:
-        V = principal_coordinates(self.vectors, self.widest // len(decays))
+        V = self.leading(self.widest // len(decays))
         factors = np.repeat(np.asarray(decays), V.shape[1])
         return self._walk(
             len(factors), lambda state, at, _: factors * state + np.tile(V[at], len(decays))
@@ -185,13 +192,13 @@ class _Reader:
         return self.sums((1.0,)) / self._places()[:, None]
 
     def last(self, k: int) -> FloatArray:
-        V = principal_coordinates(self.vectors, self.widest // k)
+        V = self.leading(self.widest // k)
         return self._walk(
             k * V.shape[1], lambda state, at, _: np.hstack([V[at], state[:, : -V.shape[1]]])
         )
 
     def by_position(self) -> FloatArray:
-        V = principal_coordinates(self.vectors, self.widest // len(POWERS))
+        V = self.leading(self.widest // len(POWERS))
         moments = self._walk(
             len(POWERS) * V.shape[1],
             lambda state, at, t: (
@@ -202,9 +209,9 @@ class _Reader:
         return np.asarray(moments / scale)
 
     def neighbours(self, decay: float) -> FloatArray:
-        side = max(1, math.isqrt(self.widest))
-        V = principal_coordinates(self.vectors, side)
-        W = principal_coordinates(self.vectors, max(1, self.widest // 4))
+        side = math.isqrt(self.widest)
+        V = self.leading(side)
+        W = self.leading(self.widest // 4)
 
         def step(state: FloatArray, at: IntArray, t: int) -> FloatArray:
             products = (
@@ -217,7 +224,7 @@ class _Reader:
         return self._walk(V.shape[1] ** 2 + W.shape[1], step)
 
     def look_up(self) -> FloatArray:
-        V = principal_coordinates(self.vectors, self.widest // 2)
+        V = self.leading(self.widest // 2)
         tokens, last = self.rows.tokens, self.rows.last
         found = np.zeros((len(last), V.shape[1]))
         starts = self.rows.offsets[self.rows.context]
@@ -249,10 +256,10 @@ class _Reader:
         return found
 
 
-def principal_coordinates(vectors: FloatArray, width: int) -> FloatArray:
-    """Coordinates (n, ≤ width) of vectors (n, d) along their leading uncentred components."""
+def principal_coordinates(vectors: FloatArray) -> FloatArray:
+    """Coordinates (n, rank) of vectors (n, d) along their uncentred components, leading first."""
     values, components = np.linalg.eigh(vectors.T @ vectors)
-    kept = np.flatnonzero(values > LEAST_SHARE * values[-1])[::-1][: max(1, width)]
+    kept = np.flatnonzero(values > LEAST_SHARE * values[-1])[::-1]
     return np.asarray(vectors @ components[:, kept])
 
 

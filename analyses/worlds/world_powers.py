@@ -317,18 +317,22 @@ def most_probable(log_p: FloatArray) -> FloatArray:
     return np.asarray(np.eye(log_p.shape[1])[log_p.argmax(axis=1)][:, 1:])
 
 
+def _of_posterior(concepts: Sequence[FloatArray]) -> dict[str, FloatArray]:
+    """Return the functions of the posterior that are held against its log-odds."""
+    return {
+        PLAIN: contrasts(concepts, 1.0),
+        "most probable value": np.hstack([most_probable(table) for table in concepts]),
+    }
+
+
 def _told(
     concepts: Sequence[FloatArray], Z: FloatArray, readers: Readers, design: Design, level: float
 ) -> tuple[dict[str, Estimate], dict[str, Contender]]:
     """Held-out R² of the log-odds given each thing, and the readers as the study's controls."""
     fit = cross_fit(decompose(Z, design), Z)
     errors = squared_errors(fit)
-    of_posterior = {
-        PLAIN: contrasts(concepts, 1.0),
-        "most probable value": np.hstack([most_probable(table) for table in concepts]),
-    }
     rivals = contenders(readers, fit) if readers else {}
-    every = contenders(of_posterior, fit) | rivals
+    every = contenders(_of_posterior(concepts), fit) | rivals
     told = {name: explained_share(one.errors(errors), level) for name, one in every.items()}
     return told, rivals
 
@@ -337,11 +341,7 @@ def _told_exactly(
     concepts: Sequence[FloatArray], Z: FloatArray, readers: Readers, design: Design
 ) -> dict[str, Estimate]:
     """R² of the log-odds in the population given each thing, by least squares under p(x)."""
-    features: Readers = {
-        PLAIN: contrasts(concepts, 1.0),
-        "most probable value": np.hstack([most_probable(table) for table in concepts]),
-        **readers,
-    }
+    features: Readers = {**_of_posterior(concepts), **readers}
     told = {}
     for name, one in features.items():
         members = list(one.values()) if isinstance(one, Mapping) else [one]

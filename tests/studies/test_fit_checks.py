@@ -61,6 +61,7 @@ def test_few_replicates_cannot_reach_the_level_and_it_is_said():
     assert _verdict(few).tone == "partly"
 
 
+@pytest.mark.slow
 def test_right_models_are_called_right_but_for_one_in_a_hundred():
     """Exchangeable observed and replicated data sets, whatever the seed."""
     rng = np.random.default_rng(0)

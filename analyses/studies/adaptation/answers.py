@@ -107,17 +107,7 @@ def of_predictions(log_p: Array, mass: Array, held: HeldOut) -> Answers:
     return {
         "predictor_gap": _positive(_mean(np.maximum(kl, 0.0), held)),
         "mass": _mean(mass, held),
-        **whose_posterior(log_p, held),
     }
-
-
-def whose_posterior(log_p: Array, held: HeldOut) -> Answers:  # noqa: ARG001
-    """Return how far the posterior that the predictions imply is from the exact one.
-
-    Its place: the weights w(c | x) with p_model(y | x) ≈ Σ_c w_c p(y | c), their distance from
-    p(c | x), and how affine the states are in their logarithm. Not answered yet.
-    """
-    return {}
 
 
 def of_states(states: NDArray[np.float32], held: HeldOut) -> Answers:

@@ -33,6 +33,11 @@ def written(value: Estimate) -> str:
     return interval(value.estimate, value.ci_low, value.ci_high)
 
 
+def columns_of(value: Estimate) -> dict[str, float]:
+    """Return an estimate and its interval as the columns that tables and drawings take."""
+    return {"estimate": value.estimate, "ci_low": value.ci_low, "ci_high": value.ci_high}
+
+
 def tested(test: HypothesisTest) -> str:
     """Write the p-value of a test, or why there is none."""
     return test.invalid_because or p_value(test.p_value, symbol=True)

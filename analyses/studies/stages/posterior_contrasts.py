@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from concept_ppl.analyses.worlds.world_powers import most_probable
 from concept_ppl.contexts.posterior_tables import concept_columns, log_odds
 from concept_ppl.errors import InputError
 
@@ -53,8 +54,4 @@ def log_posteriors(posterior: pd.DataFrame) -> list[Array]:
 
 def map_one_hot(posterior: pd.DataFrame) -> Array:
     """Return an indicator of each concept's most probable value, all but the first, per row."""
-    blocks = []
-    for columns in concept_columns(posterior).values():
-        table = posterior[columns].to_numpy(np.float64)
-        blocks.append(np.eye(len(columns))[table.argmax(1)][:, 1:])
-    return np.hstack(blocks)
+    return np.hstack([most_probable(table) for table in log_posteriors(posterior)])

@@ -114,7 +114,7 @@ def read_next_word(
         rows = next_token_emission(texts.model, longest, texts.concepts[0])
         first = first_token_emission(language_model, texts.next_words, rows.log_p)
     except InputError as error:
-        return f"{str(error)[:1].upper()}{str(error)[1:]}"
+        return _sentence(error)
     log_predictive = first_token_log_predictive(language_model, states, first.token_ids)
     return NextWord(log_predictive, first.log_emission, rows.values)
 
@@ -139,11 +139,16 @@ def ask_own_posterior(
             level=design.level,
         )
     except InputError as error:
-        return f"{str(error)[:1].upper()}{str(error)[1:]}"
+        return _sentence(error)
     [log_p] = texts.log_p
     held = beliefs(implied.log_weights, log_p, clusters=design.clusters, level=design.level)
     fit, form = _form(implied, states, design)
     return OwnPosterior(_predictor_gap(said, log_p, design), implied, held, fit, form)
+
+
+def _sentence(error: InputError) -> str:
+    """Let the reason why something cannot be asked begin as a sentence of a page does."""
+    return f"{str(error)[:1].upper()}{str(error)[1:]}"
 
 
 def _predictor_gap(said: NextWord, log_p: Array, design: Design) -> Estimate:

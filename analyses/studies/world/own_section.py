@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from concept_ppl.analyses import Estimate
-from concept_ppl.analyses.studies.stages.claim_sections import written
+from concept_ppl.analyses.studies.stages.claim_sections import columns_of, written
 from concept_ppl.reports import Section, Table
 
 from .models import ModelAnswers
@@ -76,9 +76,4 @@ def _rows(own: OwnPosterior) -> pd.DataFrame:
         ("KL of the model's next word to the mixture, nats", own.implied.kl),
         ("Jensen–Shannon of the two posteriors, nats", own.beliefs.jensen_shannon),
     ]
-    return pd.DataFrame(
-        [
-            {"quantity": name, "estimate": v.estimate, "ci_low": v.ci_low, "ci_high": v.ci_high}
-            for name, v in entries
-        ]
-    )
+    return pd.DataFrame([{"quantity": name, **columns_of(value)} for name, value in entries])

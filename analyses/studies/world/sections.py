@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from concept_ppl.analyses import ControlComparison, ControlFit, Estimate, WorldPower
-from concept_ppl.analyses.studies.stages.claim_sections import written
+from concept_ppl.analyses.studies.stages.claim_sections import columns_of, written
 from concept_ppl.analyses.studies.stages.model_states import CEILING, is_rule
 from concept_ppl.analyses.studies.stages.state_analyses import StateAnalyses
 from concept_ppl.analyses.studies.stages.state_report import shortened
@@ -32,7 +32,7 @@ SOURCES = {
 def power_section(power: WorldPower) -> Section:
     """Return what the world can tell, before any model was read."""
     told = pd.DataFrame(
-        [{"given": name, **_numbers(value)} for name, value in power.told],
+        [{"given": name, **columns_of(value)} for name, value in power.told],
     )
     tables = [
         Table(
@@ -147,7 +147,7 @@ def _rivals_figure(
         rule = max(rules, key=lambda one: one.share.estimate)
         entries.append((f"rule: {_label(rule)}", rule.share))
     entries.append(("shuffled", controls.shuffled))
-    levels = pd.DataFrame([{"control": label, **_numbers(value)} for label, value in entries])
+    levels = pd.DataFrame([{"control": label, **columns_of(value)} for label, value in entries])
     levels = pd.concat([levels[:1], levels[1:].sort_values("estimate", ascending=False)])
     gaps = [
         ("model − best control", controls.difference),
@@ -156,7 +156,7 @@ def _rivals_figure(
     below = below_ceiling(states)
     if below is not None:
         gaps.append(("model − ceiling", below))
-    differences = pd.DataFrame([{"quantity": label, **_numbers(v)} for label, v in gaps])
+    differences = pd.DataFrame([{"quantity": label, **columns_of(v)} for label, v in gaps])
     return control_forest(
         levels,
         differences,
@@ -199,7 +199,7 @@ def _controls_table(name: str, states: StateAnalyses) -> Table:
         {
             "control": one.name,
             "member": one.members[0] if one.members else "",
-            **_numbers(one.share),
+            **columns_of(one.share),
             f"{name} − control": written(one.difference),
         }
         for one in sorted(every, key=lambda one: -one.share.estimate)
@@ -245,7 +245,7 @@ def _form_figure(
     if ceiling is not None:
         entries.append((CEILING_NAME, ceiling.form.alpha))
     entries += [(one.name, one.alpha) for one in states.form.controls if one.share.ci_low > 0.0]
-    rows = pd.DataFrame([{"control": label, **_numbers(value)} for label, value in entries])
+    rows = pd.DataFrame([{"control": label, **columns_of(value)} for label, value in entries])
     return power_forest(
         rows,
         [name],
@@ -321,10 +321,6 @@ def claim_section() -> Section:
         "given the state, the second by the smallest squared canonical correlation as well; both "
         "are given, each with its interval.",
     )
-
-
-def _numbers(value: Estimate) -> dict[str, float]:
-    return {"estimate": value.estimate, "ci_low": value.ci_low, "ci_high": value.ci_high}
 
 
 def every_row(answers: WorldAnswers, models: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -14,7 +14,6 @@ from concept_ppl.contexts.posterior_tables import concept_columns
 from concept_ppl.contexts.tokens import Contexts, as_contexts
 from concept_ppl.errors import InputError
 from concept_ppl.inference import (
-    ImpossibleContextError,
     Posterior,
     posterior,
     predictive,
@@ -225,7 +224,7 @@ def _next_word(
     for site in ("y", "x"):
         try:
             table = predictive(model, distinct, site=site).numpy()[inverse]
-        except (InputError, ImpossibleContextError):
+        except InputError:
             continue  # no such site; or a closing token, after which the program has nothing
         named = getattr(model, "labels", {}).get(site, words)
         return table, tuple(named) if len(named) == table.shape[1] else None
