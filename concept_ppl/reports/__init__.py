@@ -3,6 +3,7 @@
 from concept_ppl.formatting import interval, number, p_value
 from concept_ppl.result_columns import RESULT_COLUMNS
 
+from .choice_panels import choice_panels
 from .figures import canonical_bars, control_forest, decoded_scatter, layer_curve, power_profile
 from .gap_curves import GapPanel, gap_curves
 from .grids import Layer, Panel, knob_curves, regime_maps
@@ -26,6 +27,7 @@ __all__ = [
     "Verdict",
     "build_manifest",
     "canonical_bars",
+    "choice_panels",
     "control_forest",
     "decoded_scatter",
     "gap_curves",

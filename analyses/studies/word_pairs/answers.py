@@ -17,37 +17,29 @@ from concept_ppl.analyses.pairs.differences import DiagonalDifference, diagonal_
 from concept_ppl.analyses.pairs.joint_inverses import JointInverse, joint_inverse
 from concept_ppl.analyses.pairs.offset_spans import OffsetSpan, offset_span
 from concept_ppl.analyses.pairs.published_procedures import PublishedProcedure, published_procedure
-from concept_ppl.analyses.pairs.weights import Estimator
+from concept_ppl.analyses.pairs.weights import ESTIMATORS
 from concept_ppl.analyses.results.multiplicity import benjamini_hochberg, holm
 from concept_ppl.analyses.studies.stages.announcements import Counter, Progress
 from concept_ppl.contexts.counterfactual_pairs import PairLists
 from concept_ppl.result_columns import RESULT_COLUMNS
 
+from .multiverse import Multiverse, ask_multiverse, best_control, n_matrices
+from .plan import (
+    BAG_OF_TOKENS,
+    CONTROLS,
+    COUNT,
+    HEADLINE,
+    HEADLINE_SITE,
+    LOGISTIC_SPLITS,
+    MODEL,
+    RANDOM,
+    SITES_OF,
+    TABLE,
+    UNEMBEDDING,
+)
 from .states import BAG, ModelWords
 
-HEADLINE_SITE = "final_norm"
-"""The state that the unembedding reads. Named before any data."""
-HEADLINE: Estimator = "whitened"
-"""One covariance for all concepts, shrunk in the training half. Named before any data."""
-ESTIMATORS: tuple[Estimator, ...] = ("mean difference", "whitened", "LDA", "logistic")
-UNEMBEDDING = "unembedding"
-
-MODEL = ""
-TABLE = "input embedding"
-BAG_OF_TOKENS = "sum of input embeddings"
-RANDOM = "random weights"
-COUNT = "token count"
-CONTROLS = (TABLE, BAG_OF_TOKENS, RANDOM, COUNT)
-SITES_OF = {
-    MODEL: HEADLINE_SITE,
-    TABLE: "embedding",
-    BAG_OF_TOKENS: BAG,
-    RANDOM: HEADLINE_SITE,
-    COUNT: "",
-}
-"""Where the states of the model and of each control are read."""
 MOST_TOKENS = 8
-LOGISTIC_SPLITS = 3
 
 
 @dataclass(frozen=True)
@@ -84,6 +76,8 @@ class PairAnswers:
         By control, headline estimator at the headline site, model minus control.
     layer_differences
         By site and control, the same along the layers.
+    multiverse
+        The same under every estimator, at every site, from every control.
     """
 
     matrices: Mapping[tuple[str, str], CounterfactualMatrix]
@@ -96,6 +90,7 @@ class PairAnswers:
     matched: CounterfactualMatrix | None
     differences: Mapping[str, DiagonalDifference]
     layer_differences: Mapping[tuple[str, str], DiagonalDifference]
+    multiverse: Multiverse
 
     @property
     def headline(self) -> CounterfactualMatrix:
@@ -105,7 +100,7 @@ class PairAnswers:
     @property
     def best_control(self) -> str:
         """The control with the largest mean cosine: the choice can only hurt the model."""
-        return max(CONTROLS, key=lambda name: self.matrices[name, HEADLINE].mean_diagonal.estimate)
+        return best_control(self.matrices)
 
     def tidy(self) -> pd.DataFrame:
         """All answers, tidy; entries off the diagonal of what the verdict speaks of alone."""
@@ -118,7 +113,7 @@ class PairAnswers:
             is_headline = (control, site) == (MODEL, HEADLINE_SITE)
             frames.append(table if is_headline else table[table["quantity"] != "entry"])
         frames += [difference.tidy() for difference in self.differences.values()]
-        frames.append(self.layer_difference_table())
+        frames += [self.layer_difference_table(), self.multiverse.tidy()]
         return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)[
             list(RESULT_COLUMNS)
         ]
@@ -177,7 +172,8 @@ def analyse_pairs(
         "level": settings.level,
     }
     sets = _state_sets(states)
-    done = Counter(len(sets) * len(ESTIMATORS) + 2 * len(states.sites) + 1, progress).step
+    n_steps = len(sets) * len(ESTIMATORS) + 2 * len(states.sites) + 1 + n_matrices(states)
+    done = Counter(n_steps, progress).step
     matrices: dict[tuple[str, str], CounterfactualMatrix] = {}
     for name, F in sets.items():
         for estimator in ESTIMATORS:
@@ -215,6 +211,9 @@ def analyse_pairs(
     done()
     inverses = _inverses(states, sets, span, design, trained_curve, settings.level)
     done()
+    made = {(name, e, SITES_OF[name]): matrix for (name, e), matrix in matrices.items()}
+    for control, along in ((MODEL, trained_curve), (RANDOM, random_curve)):
+        made |= {(control, HEADLINE, site): matrix for site, matrix in along.items()}
     answers = PairAnswers(
         matrices=matrices,
         curve=trained_curve,
@@ -241,6 +240,7 @@ def analyse_pairs(
             for name in CONTROLS
         },
         layer_differences=dict(_along_layers(trained_curve, random_curve, matrices)),
+        multiverse=ask_multiverse(states, design, made, settings.seed, settings.level, done),
     )
     done()
     done()

@@ -11,7 +11,8 @@ from concept_ppl.analyses.pairs.differences import DiagonalDifference, diagonal_
 from concept_ppl.analyses.studies.stages.side_by_side import state_agreement
 from concept_ppl.contexts.counterfactual_pairs import PairLists
 
-from .answers import HEADLINE_SITE, PairAnswers, Settings, design_of
+from .answers import PairAnswers, Settings, design_of
+from .plan import HEADLINE_SITE
 from .states import ModelWords
 
 

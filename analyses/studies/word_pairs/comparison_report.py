@@ -11,8 +11,9 @@ from concept_ppl.analyses.studies.stages.side_by_side import (
 from concept_ppl.analyses.studies.stages.state_report import key_figure, weaker
 from concept_ppl.reports import Figure, KeyFigure, Section, Table, Verdict, p_value
 
-from .answers import HEADLINE, PairAnswers
+from .answers import PairAnswers
 from .comparison import ModelComparison
+from .plan import HEADLINE
 from .sections import shown
 from .verdicts import best_layer, pair_verdict, published_sentence
 

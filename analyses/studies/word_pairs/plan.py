@@ -1,6 +1,33 @@
-"""What the study of word pairs is to do."""
+"""What the study of word pairs is to do, and what was named before any data."""
 
 from dataclasses import dataclass
+
+from concept_ppl.analyses.pairs.weights import Estimator
+
+from .states import BAG
+
+HEADLINE_SITE = "final_norm"
+"""The state that the unembedding reads. Named before any data."""
+HEADLINE: Estimator = "whitened"
+"""One covariance for all concepts, shrunk in the training half. Named before any data."""
+UNEMBEDDING = "unembedding"
+
+MODEL = ""
+TABLE = "input embedding"
+BAG_OF_TOKENS = "sum of input embeddings"
+RANDOM = "random weights"
+COUNT = "token count"
+CONTROLS = (TABLE, BAG_OF_TOKENS, RANDOM, COUNT)
+SITES_OF = {
+    MODEL: HEADLINE_SITE,
+    TABLE: "embedding",
+    BAG_OF_TOKENS: BAG,
+    RANDOM: HEADLINE_SITE,
+    COUNT: "",
+}
+"""Where the states of the model and of each control are read."""
+LOGISTIC_SPLITS = 3
+"""How many of the splits the logistic regression takes, the costliest of the estimators."""
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,17 @@ import pandas as pd
 from concept_ppl.analyses.studies.stages.side_by_side import results_of, sections_of
 from concept_ppl.reports import Report, Section, Table
 
-from .answers import RANDOM, PairAnswers
+from .answers import PairAnswers
 from .comparison import ModelComparison
 from .comparison_report import joint_pair_key_figures, joint_pair_verdict, pair_comparison_section
 from .hygiene import PairHygiene
+from .plan import RANDOM
 from .sections import (
     controls_section,
     identity_section,
     layers_section,
     matrix_section,
+    multiverse_section,
     published_section,
     tokens_section,
 )
@@ -72,6 +74,7 @@ def _model_sections(model: ModelWords, own: PairAnswers) -> list[Section]:
         published_section(own),
         controls_section(own),
         layers_section(own),
+        multiverse_section(own),
         identity_section(own),
         tokens_section(model, own),
     ]

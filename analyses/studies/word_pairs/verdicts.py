@@ -4,7 +4,8 @@ from concept_ppl.analyses.studies.stages.claim_sections import written
 from concept_ppl.analyses.studies.stages.state_report import OPENINGS, key_figure
 from concept_ppl.reports import KeyFigure, Tone, Verdict, interval, p_value
 
-from .answers import BAG_OF_TOKENS, HEADLINE, HEADLINE_SITE, MODEL, TABLE, PairAnswers
+from .answers import PairAnswers
+from .plan import BAG_OF_TOKENS, HEADLINE, HEADLINE_SITE, MODEL, TABLE
 
 
 def pair_verdict(own: PairAnswers, subject: str = "") -> Verdict:
@@ -18,13 +19,32 @@ def pair_verdict(own: PairAnswers, subject: str = "") -> Verdict:
         tone, relation = "not supported", "is less than"
     best = own.matrices[own.best_control, HEADLINE].mean_diagonal
     about = f", for {subject}" if subject else ""
+    others = _other_estimators(own)
+    if others:
+        tone = "undecided"
     sentence = (
-        f"{OPENINGS[tone]}{about}: at {HEADLINE_SITE}, weights learned from half of the words have "
-        f"a mean cosine of {written(own.headline.mean_diagonal)} with the differences of new "
-        f"pairs, which {relation} that of the best control, {own.best_control}, {written(best)} "
-        f"(difference {written(difference)})."
+        f"{OPENINGS[tone]}{about}{others}: at {HEADLINE_SITE}, weights learned from half of the "
+        f"words have a mean cosine of {written(own.headline.mean_diagonal)} with the differences "
+        f"of new pairs, which {relation} that of the best control, {own.best_control}, "
+        f"{written(best)} (difference {written(difference)})."
     )
     return Verdict(sentence, tone, f"{best_layer(own, subject)}\n\n{published_sentence(own)}")
+
+
+def _other_estimators(own: PairAnswers) -> str:
+    """Say which estimators place the model on another side of its controls; empty where none."""
+    against = own.multiverse.against_headline()
+    if not against:
+        return ""
+    parts = [
+        f"{fork.estimator} weights say {'more' if fork.sign > 0 else 'less'}, "
+        f"{written(fork.difference)} against {fork.control}"
+        for fork in against
+    ]
+    return (
+        f", for the answer hangs on how weights are fitted ({'; '.join(parts)}). By the "
+        f"{HEADLINE} weights named beforehand"
+    )
 
 
 def best_layer(own: PairAnswers, subject: str = "") -> str:
