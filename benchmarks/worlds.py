@@ -16,8 +16,8 @@ from typing import Any
 from concept_ppl import load_model
 from concept_ppl.analyses import Estimate, WorldPower, world_power
 from concept_ppl.analyses.studies.stages.model_states import is_rule
+from concept_ppl.analyses.studies.stages.token_evidence import TOKEN_EVIDENCE, evidence_readers
 from concept_ppl.analyses.studies.world import WorldStudy
-from concept_ppl.analyses.studies.world.evidence import TOKEN_EVIDENCE, evidence_readers
 from concept_ppl.analyses.studies.world.texts import draw_texts
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "worlds.md"
@@ -61,8 +61,9 @@ HEADS = (
 
 def measure(name: str, knobs: Knobs, n_contexts: int, n_planted: int) -> WorldPower:
     """Ask a world what it can tell; states are planted in its default settings alone."""
-    texts = draw_texts(WorldStudy(name, n_contexts=n_contexts), load_model(name, **knobs), quiet)
-    readers = evidence_readers(texts)
+    world = load_model(name, **knobs)
+    texts = draw_texts(WorldStudy(name, n_contexts=n_contexts), world, quiet)
+    readers = evidence_readers(world, texts.contexts, texts.rows, texts.concepts)
     return world_power(
         texts.log_p,
         readers=readers,

@@ -1,7 +1,8 @@
 """How far states and contrasts, or two models, say the same, held out, beside controls."""
 
 from .canonical import CanonicalCorrelations, canonical_correlations
-from .controls import ControlComparison, ControlFit, compare_controls, shuffled
+from .contenders import FittedControls
+from .controls import ControlComparison, ControlFit, compare_controls, fit_controls, shuffled
 from .goodness import GoodnessOfFit, decoded_contrasts, goodness_of_fit
 from .layers import LayerCurve, LayerFit, layer_curve
 from .model_agreement import CrossModel, cross_model
@@ -12,6 +13,7 @@ __all__ = [
     "ControlComparison",
     "ControlFit",
     "CrossModel",
+    "FittedControls",
     "GoodnessOfFit",
     "LayerCurve",
     "LayerFit",
@@ -20,6 +22,7 @@ __all__ = [
     "compare_controls",
     "cross_model",
     "decoded_contrasts",
+    "fit_controls",
     "goodness_of_fit",
     "layer_curve",
     "model_difference",

@@ -86,6 +86,45 @@ def contenders(controls: Controls, fit: CrossFit) -> dict[str, Contender]:
     return found
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedControls:
+    """Controls that were fitted once, to stand beside the states of many looks or layers.
+
+    What a control tells of the contrasts depends on contrasts and folds alone, not on the states
+    that it stands beside.
+
+    Attributes
+    ----------
+    controls
+        As they were given.
+    rivals
+        What is known of each after fitting.
+    design
+        Rows, weights, clusters and folds.
+    targets
+        (n, q) the contrasts.
+    """
+
+    controls: Controls
+    rivals: Mapping[str, Contender]
+    design: Design
+    targets: FloatArray
+
+    def beside(self, fit: CrossFit) -> Mapping[str, Contender]:
+        """Return the rivals of a fit to the same contrasts on the same folds.
+
+        Raises
+        ------
+        InputError
+            If the fit is of other contrasts or folds.
+        """
+        if not self.design.same_as(fit.states.design):
+            raise InputError("The controls were fitted with other weights, clusters or folds.")
+        if not np.array_equal(self.targets, fit.targets):
+            raise InputError("The controls were fitted to other contrasts than these.")
+        return self.rivals
+
+
 def best_of(rivals: Sequence[Contender], design: Design) -> Contender:
     """Take for each fold the best of several; where two do equally well, the first."""
     best = rivals[0]

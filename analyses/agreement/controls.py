@@ -10,6 +10,7 @@ import numpy.typing as npt
 from concept_ppl.analyses.designs.arrays import (
     FloatArray,
     IntArray,
+    as_matrix,
     check_contrasts,
     check_level,
     check_states,
@@ -32,6 +33,7 @@ from concept_ppl.analyses.results.rows import Estimate, Row
 from .contenders import (
     Contender,
     Controls,
+    FittedControls,
     Place,
     best_of,
     contenders,
@@ -145,7 +147,7 @@ class ControlComparison(Result):
 def compare_controls(
     F: States,
     Z: npt.ArrayLike,
-    controls: Controls,
+    controls: Controls | FittedControls,
     *,
     weights: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
@@ -181,7 +183,8 @@ def compare_controls(
         of `decompose_states` with the same weights, clusters, folds and seed. An array that does
         not vary predicts the training mean. A mapping of arrays is one control, a family: each fold
         takes the member that does best inside its training folds (see
-        `concept_ppl.analyses.token_readers`).
+        `concept_ppl.analyses.token_readers`). Where many states stand beside the same controls,
+        `fit_controls` fits these once.
     weights, clusters
         (n,) weights and labels of independent units; equal, and each row its own, by default.
     target, layer
@@ -204,20 +207,53 @@ def compare_controls(
     return beside_controls(fit, controls, target, layer, seed, level)
 
 
+def fit_controls(
+    Z: npt.ArrayLike,
+    controls: Controls,
+    *,
+    weights: npt.ArrayLike | None = None,
+    clusters: npt.ArrayLike | None = None,
+    n_folds: int = 5,
+    seed: int = 0,
+) -> FittedControls:
+    """Fit controls to the contrasts once, for `compare_controls` of many states.
+
+    The numbers are those that it would give with the controls themselves.
+
+    Parameters
+    ----------
+    Z, controls, weights, clusters, n_folds, seed
+        As `compare_controls` takes them; states that are compared later need the same.
+
+    Raises
+    ------
+    InputError
+        As `compare_controls`.
+    """
+    matrix = as_matrix(Z, "Z")
+    contrasts, _ = check_contrasts(matrix, len(matrix))
+    states = as_decomposed(contrasts, weights, clusters, n_folds, seed)
+    fit = cross_fit(states, contrasts)
+    return FittedControls(controls, contenders(controls, fit), states.design, fit.targets)
+
+
 def beside_controls(
     fit: CrossFit,
-    controls: Controls,
+    controls: Controls | FittedControls,
     target: str,
     layer: str,
     seed: int,
     level: float,
 ) -> ControlComparison:
     """Step five: do as `compare_controls`, for the cross-fit of checked contrasts on the states."""
-    rivals = contenders(controls, fit)
+    if isinstance(controls, FittedControls):
+        rivals, arrays = controls.beside(fit), controls.controls
+    else:
+        rivals, arrays = contenders(controls, fit), controls
     best = best_of(list(rivals.values()), fit.states.design)
     model = squared_errors(fit)
     chosen = best.errors(model)
-    joint = np.square(fit.targets - _predicted_jointly(best, controls, fit)).sum(axis=1)
+    joint = np.square(fit.targets - _predicted_jointly(best, arrays, fit)).sum(axis=1)
     gain, spread = chosen.sse.sum(axis=1) - joint, model.sst.sum(axis=1)
     return ControlComparison(
         explained_share(model, level),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from concept_ppl import load_model
+from concept_ppl.analyses.studies.stages.token_evidence import token_evidence
 from concept_ppl.analyses.studies.world import WorldStudy
-from concept_ppl.analyses.studies.world.evidence import token_evidence
 from concept_ppl.analyses.studies.world.texts import draw_texts
 from concept_ppl.zoo import zoo
 
@@ -33,7 +33,9 @@ def test_what_tokens_say_alone_is_the_posterior_of_them_alone(name, n_concepts):
     start, length = texts.rows.offsets[context], texts.rows.lengths[context]
     own = texts.contexts.tokens[start : start + length]
     for width in (1, 2):
-        found = token_evidence(texts, width)[start : start + length]
+        found = token_evidence(texts.model, texts.contexts, texts.concepts, width)[
+            start : start + length
+        ]
         assert found.shape == (length, n_concepts)
         for t in range(length):
             lone = np.full(length, UNOBSERVED)
@@ -49,7 +51,8 @@ def test_a_throw_says_its_log_likelihood_ratio():
     favoured = np.exp(0.8) / (3 * np.exp(0.8) + 3)
     low, high = np.log(6 * favoured), np.log(6 * (1 / 3 - favoured))
     expected = np.where((texts.contexts.tokens < 3)[:, None], [[low, high]], [[high, low]])
-    np.testing.assert_allclose(token_evidence(texts, 1), expected, atol=1e-12)
+    evidence = token_evidence(model, texts.contexts, texts.concepts, 1)
+    np.testing.assert_allclose(evidence, expected, atol=1e-12)
 
 
 def test_a_world_that_adds_up_is_read_by_tokens_and_one_of_negations_by_pairs_alone():

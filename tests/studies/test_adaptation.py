@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concept_ppl.analyses import Estimate
+from concept_ppl.analyses import Estimate, fit_controls
 from concept_ppl.analyses.studies.adaptation import AdaptationStudy, recipe_for
 from concept_ppl.analyses.studies.adaptation.answers import (
+    BAYES,
+    Beside,
     HeldOut,
     of_ceiling,
     of_model,
+    of_own_posterior,
     of_predictions,
 )
 from concept_ppl.analyses.studies.adaptation.plan import CEILING
@@ -140,8 +143,18 @@ def held(n=400, seed=0):
     generator = np.random.default_rng(seed)
     logits = generator.normal(scale=2.0, size=(n, 3))
     log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-    y = np.log(0.1 / 3 + 0.9 * np.exp(log_p))
-    return HeldOut([], log_p[:, 1:] - log_p[:, :1], log_p, y, np.arange(n), 0, 0.95)
+    emission = np.log(0.1 / 3 + 0.9 * np.eye(3))
+    y = np.logaddexp.reduce(log_p[:, :, None] + emission, axis=1)
+    odds, clusters = log_p[:, 1:] - log_p[:, :1], np.arange(n)
+    return HeldOut([], odds, log_p, y, emission, ("a", "b", "c"), clusters, 0, 0.95)
+
+
+def beside(own, **controls):
+    options = {"clusters": own.clusters, "seed": own.seed}
+    return Beside(
+        fit_controls(own.log_odds, controls, **options),
+        fit_controls(own.log_odds, {BAYES: own.log_ratios}, **options),
+    )
 
 
 def test_the_gap_is_the_kl_from_bayes_and_zero_for_bayes():
@@ -162,16 +175,33 @@ def test_states_that_are_bayes_are_the_ceiling_and_noise_is_far_below():
     own = held()
     generator = np.random.default_rng(1)
     mixed = own.log_ratios @ generator.normal(size=(2, 5)) + 3.0
-    noise = {"noise": generator.normal(size=(400, 4)).astype(np.float32)}
-    bayes = of_model(mixed.astype(np.float32), noise, own)
+    noise = generator.normal(size=(400, 4)).astype(np.float32)
+    bayes = of_model(mixed.astype(np.float32), beside(own, noise=noise), own)
     ceiling = of_ceiling(own)
     assert bayes["r2_backward"].estimate == pytest.approx(ceiling["r2_backward"].estimate, abs=1e-3)
     assert abs(bayes["r2_difference:ceiling"].estimate) < 1e-3
     assert bayes["r2_bayes"].estimate > 0.999
     assert bayes["r2_difference:best"].ci_low > 0.5
-    far = of_model(noise["noise"], {"bayes": mixed.astype(np.float32)}, own)
+    far = of_model(noise, beside(own, bayes=mixed.astype(np.float32)), own)
     assert far["r2_difference:best"].ci_high < -0.5
     assert isinstance(far["r2_backward:bayes"], Estimate)
+
+
+def test_a_perfect_predictor_believes_what_bayes_believes_and_a_doubting_one_does_not():
+    own = held()
+    states = own.log_ratios.astype(np.float32)
+    bayes = of_own_posterior(own.log_predictive, states, own)
+    assert bayes["own_distance"].estimate < 1e-3  # weights are smoothed by a thousandth
+    doubting = 0.5 * own.log_predictive
+    doubting -= np.logaddexp.reduce(doubting, axis=1, keepdims=True)
+    assert of_own_posterior(doubting, states, own)["own_distance"].ci_low > 0.01
+
+
+def test_a_next_word_that_no_value_makes_alone_implies_no_posterior():
+    from dataclasses import replace
+
+    own = replace(held(), log_emission=None)
+    assert of_own_posterior(own.log_predictive, own.log_ratios.astype(np.float32), own) == {}
 
 
 def test_sizes_that_make_no_report_are_refused():

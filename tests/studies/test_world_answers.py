@@ -6,11 +6,11 @@ from scipy import special
 
 from concept_ppl import load_model
 from concept_ppl.analyses import canonical_correlations, goodness_of_fit
+from concept_ppl.analyses.studies.stages.own_posteriors import NextWord, ask_own_posterior
 from concept_ppl.analyses.studies.stages.posterior_contrasts import varying_log_odds
 from concept_ppl.analyses.studies.stages.state_analyses import Design
 from concept_ppl.analyses.studies.world import WorldStudy
 from concept_ppl.analyses.studies.world.answers import ask_ceiling, ceiling_states
-from concept_ppl.analyses.studies.world.own_posterior import NextWord, ask_own_posterior
 from concept_ppl.analyses.studies.world.texts import draw_texts
 from concept_ppl.inference import next_token_emission
 
@@ -69,7 +69,7 @@ def test_of_a_bayes_predictor_beliefs_are_exact_and_the_gap_is_none(codebook):
     rows = next_token_emission(codebook.model, 11, "colour")
     said = NextWord(codebook.log_next, rows.log_p.numpy(), rows.values)
     own = ask_own_posterior(
-        said, codebook.log_next.astype(np.float32), codebook, Design(codebook.clusters)
+        said, codebook.log_next.astype(np.float32), codebook.log_p, Design(codebook.clusters)
     )
     assert own.predictor_gap.estimate == pytest.approx(0.0, abs=1e-9)
     assert own.beliefs.jensen_shannon.estimate < 1e-3  # weights are smoothed by a thousandth
@@ -80,7 +80,7 @@ def test_of_a_predictor_that_doubts_the_distance_is_told(codebook):
     doubting = special.log_softmax(0.3 * codebook.log_next, axis=1)
     said = NextWord(doubting, rows.log_p.numpy(), rows.values)
     states = codebook.log_next.astype(np.float32)
-    own = ask_own_posterior(said, states, codebook, Design(codebook.clusters))
+    own = ask_own_posterior(said, states, codebook.log_p, Design(codebook.clusters))
     assert own.predictor_gap.ci_low > 0.01
     assert own.beliefs.jensen_shannon.ci_low > 0.01
 
@@ -88,4 +88,4 @@ def test_of_a_predictor_that_doubts_the_distance_is_told(codebook):
 def test_a_sentence_in_place_of_a_next_word_is_handed_on(codebook):
     said = "The world has no next word with text."
     states = codebook.log_next.astype(np.float32)
-    assert ask_own_posterior(said, states, codebook, Design(codebook.clusters)) == said
+    assert ask_own_posterior(said, states, codebook.log_p, Design(codebook.clusters)) == said

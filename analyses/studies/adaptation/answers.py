@@ -1,8 +1,9 @@
 """What is asked at each look, of a language model's states and predictions, and of Bayes's own."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,18 @@ from scipy import stats
 from concept_ppl.analyses import (
     DecomposedStates,
     Estimate,
+    FittedControls,
     canonical_correlations,
     compare_controls,
     decompose_states,
     goodness_of_fit,
     posterior_form,
 )
+from concept_ppl.analyses.studies.stages.own_posteriors import NextWord, ask_own_posterior
+from concept_ppl.analyses.studies.stages.state_analyses import Design
 from concept_ppl.contexts.posterior_tables import concept_columns, log_odds
 from concept_ppl.errors import InputError
+from concept_ppl.inference import next_token_emission
 from concept_ppl.predictors.adaptation import Texts, WorldWords
 
 Array = NDArray[np.float64]
@@ -42,6 +47,10 @@ class HeldOut:
         Of the concept.
     log_predictive : array, shape (n, n_following)
         Bayes's log p(following word | context), or of the words' first tokens.
+    log_emission : array, shape (K, n_following), or None
+        The same given each value of the concept; None where the next word is no function of it.
+    values : tuple of str
+        Names of the K values.
     clusters : array, shape (n,)
         The number of each row's distinct text.
     seed, level
@@ -52,6 +61,8 @@ class HeldOut:
     log_odds: Array
     log_posterior: Array
     log_predictive: Array
+    log_emission: Array | None
+    values: tuple[str, ...]
     clusters: NDArray[np.int64]
     seed: int
     level: float
@@ -60,6 +71,27 @@ class HeldOut:
     def log_ratios(self) -> Array:
         """Bayes's log p(word) − log p(first word): what theory gives f(x) the form of."""
         return self.log_predictive[:, 1:] - self.log_predictive[:, :1]
+
+    @property
+    def design(self) -> Design:
+        """Clusters, folds and level."""
+        return Design(self.clusters, seed=self.seed, level=self.level)
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What every look is held against, fitted to the held-out texts.
+
+    Attributes
+    ----------
+    controls
+        That need no learning; each fold takes the best of them.
+    others
+        Bayes's log-ratios, and rules that a model has to learn; each by itself.
+    """
+
+    controls: FittedControls
+    others: FittedControls
 
 
 def held_out(words: WorldWords, texts: Texts, *, seed: int, level: float) -> HeldOut:
@@ -81,15 +113,30 @@ def held_out(words: WorldWords, texts: Texts, *, seed: int, level: float) -> Hel
                 "the world no zeros."
             )
     columns = concept_columns(table)[words.concept]
+    prefix = f"log_p.{words.concept}."
     return HeldOut(
         words.sentences(words.read(texts.contexts)),
         odds,
         table[columns].to_numpy(np.float64),
         predictive,
+        _emission(words, texts),
+        tuple(str(column).removeprefix(prefix) for column in columns),
         texts.contexts.unique()[1],
         seed,
         level,
     )
+
+
+def _emission(words: WorldWords, texts: Texts) -> Array | None:
+    """Return log p(following word | value), nats, where the next word hangs on the concept."""
+    if words.closing:
+        return None
+    try:
+        longest = int(texts.contexts.lengths.max())
+        rows = next_token_emission(words.model, longest, words.concept)
+    except InputError:  # several concepts make the next word: one value alone does not say it
+        return None
+    return np.asarray(rows.log_p.numpy(force=True))
 
 
 def of_predictions(log_p: Array, mass: Array, held: HeldOut) -> Answers:
@@ -128,26 +175,50 @@ def of_ceiling(held: HeldOut) -> Answers:
     }
 
 
-def of_model(
-    states: NDArray[np.float32],
-    controls: Mapping[str, NDArray[np.float32]],
-    held: HeldOut,
-) -> Answers:
-    """Return `of_states`, and the states beside controls and beside the ceiling."""
+def of_own_posterior(log_p: Array, states: NDArray[np.float32], held: HeldOut) -> Answers:
+    """Return how far the model's own posterior is from the exact one, and how affine the states.
+
+    The weights of the concept's values that its next word implies; nothing where the next word is
+    no function of the concept, or implies none.
+
+    Parameters
+    ----------
+    log_p
+        (n, n_following) of the model.
+    states
+        (n, width) of the model.
+    """
+    if held.log_emission is None:
+        return {}
+    said = NextWord(log_p, held.log_emission, held.values)
+    own = ask_own_posterior(said, states, [held.log_posterior], held.design)
+    if isinstance(own, str):
+        return {}
+    answers = {"own_distance": own.beliefs.jensen_shannon}
+    if own.fit is not None:
+        answers["own_r2_backward"] = own.fit.backward
+    if own.form is not None:
+        answers["own_alpha"] = own.form.alpha
+    return answers
+
+
+def of_model(states: NDArray[np.float32], stands_beside: Beside, held: HeldOut) -> Answers:
+    """Return `of_states`, and the states beside controls, rules and the ceiling."""
     own = _decomposed(states, held)
-    beside = compare_controls(own, held.log_odds, dict(controls), seed=held.seed, level=held.level)
-    against = compare_controls(
-        own, held.log_odds, {BAYES: held.log_ratios}, seed=held.seed, level=held.level
-    )
+    options: dict[str, Any] = {"seed": held.seed, "level": held.level}
+    beside = compare_controls(own, held.log_odds, stands_beside.controls, **options)
+    against = compare_controls(own, held.log_odds, stands_beside.others, **options)
+    others = {fit.name: fit for fit in against.controls}
     return {
         **_of_decomposed(own, held),
         "r2_bayes": goodness_of_fit(own, held.log_ratios, level=held.level).backward,
         **{f"r2_backward:{fit.name}": fit.share for fit in beside.controls},
+        **{f"r2_rule:{name}": fit.share for name, fit in others.items() if name != BAYES},
         "r2_backward:shuffled": beside.shuffled,
         "r2_backward:best": beside.best_share,
         "r2_difference:best": beside.difference,
         "r2_increment:best": beside.increment,
-        "r2_difference:ceiling": against.difference,
+        "r2_difference:ceiling": others[BAYES].difference,
     }
 
 

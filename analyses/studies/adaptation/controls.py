@@ -1,35 +1,55 @@
 """What stands beside a language model's states: what of the text no training was needed for.
 
-One function names all controls, so that a richer family of token readers takes its place here.
+The readers are those of a study of a world (`token_readers`), made of the world's own evidence, of
+which tokens stand where, and of the input embeddings as they were before training; and a twin with
+random weights. None of them changes as training goes on, so that they are fitted once.
 """
 
-from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from concept_ppl.bridge import States
-from concept_ppl.bridge.anatomy.sites import EMBEDDING, EMBEDDING_MEAN, EMBEDDING_SUM
+from concept_ppl.analyses import fit_controls, token_rows
+from concept_ppl.analyses.studies.stages.model_states import Where, is_rule, token_controls
+from concept_ppl.analyses.studies.stages.token_evidence import evidence_readers
+from concept_ppl.bridge import LanguageModel
+from concept_ppl.predictors.adaptation import Texts, WorldWords
 
-States32 = NDArray[np.float32]
+from .answers import BAYES, Beside, HeldOut
 
-SITES: Sequence[str] = (EMBEDDING, EMBEDDING_SUM, EMBEDDING_MEAN)
-"""Sites that the controls are read from."""
+UNTRAINED_NETWORK = "untrained network"
 
 
-def control_states(states: States, untrained: States32) -> Mapping[str, States32]:
-    """Return each control's array, a row a context.
+def beside_looks(
+    words: WorldWords,
+    texts: Texts,
+    held: HeldOut,
+    language_model: LanguageModel,
+    untrained: NDArray[np.float32],
+) -> Beside:
+    """Fit everything that stands beside a look.
 
     Parameters
     ----------
-    states
-        Of the language model, `SITES` among them.
+    words, texts, held
+        The world, and its held-out texts with their exact answers.
+    language_model
+        Before training.
     untrained
-        Of the same architecture with random weights, where the headline is read.
+        (n, width) states of the same architecture with random weights.
     """
-    return {
-        "bag of tokens, sum": states[EMBEDDING_SUM],
-        "bag of tokens, mean": states[EMBEDDING_MEAN],
-        "last token": states[EMBEDDING],
-        "untrained network": untrained,
+    contexts = texts.contexts
+    last = np.cumsum(contexts.lengths) - (2 if words.closing else 1)
+    rows = token_rows(contexts.tokens, contexts.lengths, last)
+    readers: dict[str, Any] = {
+        **evidence_readers(words.model, contexts, rows, (words.concept,)),
+        **token_controls(language_model, held.sentences, Where(), held.seed),
     }
+    controls = {name: one for name, one in readers.items() if not is_rule(name)}
+    rules = {name: one for name, one in readers.items() if is_rule(name)}
+    options: dict[str, Any] = {"clusters": held.clusters, "seed": held.seed}
+    return Beside(
+        fit_controls(held.log_odds, {UNTRAINED_NETWORK: untrained, **controls}, **options),
+        fit_controls(held.log_odds, {BAYES: held.log_ratios, **rules}, **options),
+    )

@@ -55,6 +55,7 @@ def adaptation_report(looks: Looks, manifest: Mapping[str, Any]) -> Report:
             _curves_section(looks),
             *(_looks_section(looks, seed) for seed in _seeds(study)),
             _controls_section(looks),
+            *_own_section(looks),
             _exchanged_section(looks),
         ],
         results=_tidy(looks),
@@ -251,33 +252,60 @@ def _look_rows(looks: Looks, seed: int, columns: Mapping[str, str]) -> list[dict
 def _controls_section(looks: Looks) -> Section:
     seed = looks.study.seed
     own = looks.frame[(looks.frame["kind"] == "world") & (looks.frame["seed"] == seed)]
-    names = [
-        str(name)
-        for name in dict.fromkeys(own["quantity"])
-        if str(name).startswith("r2_backward:") and not str(name).endswith(":best")
+    names = [str(name) for name in dict.fromkeys(own["quantity"])]
+    model = [
+        {
+            "states": f"the model {when} training",
+            "R²": written(look("r2_backward", "world", seed)),
+        }
+        for when, look in (("before", looks.before), ("after", looks.after))
     ]
     rows = [
         {
-            "control": name.partition(":")[2],
-            "before": written(looks.before(name, "world", seed)),
-            "after": written(looks.after(name, "world", seed)),
+            "states": f"{kind}{name.partition(':')[2]}",
+            "R²": written(looks.after(name, "world", seed)),
         }
+        for prefix, kind in (("r2_backward:", ""), ("r2_rule:", "rule, "))
         for name in names
+        if name.startswith(prefix) and not name.endswith(":best")
     ]
-    model = {
-        "control": "the model",
-        "before": written(looks.before("r2_backward", "world", seed)),
-        "after": written(looks.after("r2_backward", "world", seed)),
-    }
     increment = looks.after("r2_increment:best", "world", seed)
     text = (
-        "What tells of the log-odds without having been trained to: sums and means of the input "
-        "embeddings, the embedding of the last token alone, a twin of the network with other "
-        "random weights, and log-odds shuffled between texts. After training, the model's states "
-        f"add {written(increment)} to the R² of the best of them."
+        "What tells of the log-odds without having been trained to: readers of tokens, of pairs "
+        "of neighbours and of their order, made of what tokens say in the world itself, of which "
+        "tokens they are, and of the input embeddings before training; a twin of the network with "
+        "other random weights; and log-odds shuffled between texts. None of them changes as "
+        f"training goes on. After training, the model's states add {written(increment)} to the R² "
+        "of the best of them, which each fold chooses in its training folds. A look-up, marked as "
+        "a rule, is no control but what is to be learned, hard-wired."
     )
-    table = Table("Held-out R² of the log-odds", pd.DataFrame([model, *rows]))
+    table = Table("Held-out R² of the log-odds", pd.DataFrame([*model, *rows]))
     return Section("Learned, or only linear", text, tables=[table])
+
+
+OWN = {
+    "distance from the exact one, nats": "own_distance",
+    "R² of its own log-odds": "own_r2_backward",
+    "α̂ of its own": "own_alpha",
+}
+
+
+def _own_section(looks: Looks) -> list[Section]:
+    """Return what the model itself believes along the way, where its next word says it."""
+    if not (looks.frame["quantity"] == "own_distance").any():
+        return []
+    table = Table(
+        "The posterior that the model's next words imply",
+        pd.DataFrame(_look_rows(looks, looks.study.seed, OWN)),
+        note="Distance: Jensen–Shannon divergence, at most log 2. A dash: its weights hardly vary.",
+    )
+    text = (
+        "A model that is not Bayes in this world may still hold a posterior of its own: the "
+        "weights of the concept's values under which the world would predict the next word as the "
+        "model does. As the gap closes they must become the exact posterior; the form is asked of "
+        "the states in the logarithm of these weights, too."
+    )
+    return [Section("Whose posterior", text, tables=[table])]
 
 
 def _exchanged_section(looks: Looks) -> Section:

@@ -34,8 +34,18 @@ from concept_ppl.predictors.adaptation import (
 )
 from concept_ppl.reports.manifest import plain
 
-from .answers import Answers, HeldOut, as_records, held_out, of_ceiling, of_model, of_predictions
-from .controls import SITES, control_states
+from .answers import (
+    Answers,
+    Beside,
+    HeldOut,
+    as_records,
+    held_out,
+    of_ceiling,
+    of_model,
+    of_own_posterior,
+    of_predictions,
+)
+from .controls import beside_looks
 from .plan import AdaptationStudy, Training, cells_of, standing_cells, under_way_name
 
 TWIN = 10_000
@@ -91,6 +101,14 @@ class Workshop:
                 study.language_model, device=study.device, random_weights=study.seed + TWIN
             )
         return encoding_of(self.words, model), self._read(model)
+
+    @cached_property
+    def beside(self) -> Beside:
+        """What every look is held against."""
+        encoding, states = self.untrained
+        before = self.language_model()
+        held = self._held_by(encoding)
+        return beside_looks(self.words, self.texts, held, before, states[FINAL_NORM])
 
     @cached_property
     def model_digest(self) -> str:
@@ -208,21 +226,27 @@ class Workshop:
         )
 
     def _read(self, model: LanguageModel) -> States:
-        return extract(model, self.held.sentences, sites=(FINAL_NORM, *SITES))
+        return extract(model, self.held.sentences, sites=(FINAL_NORM,))
 
     def _asked(self, encoding: Encoding, states: States) -> Answers:
-        controls = control_states(states, self.untrained[1][FINAL_NORM])
-        predictions = encoding.log_predictive(states[FINAL_NORM])
+        F = states[FINAL_NORM]
+        log_p, mass = encoding.log_predictive(F)
         held = self._held_by(encoding)
         return {
-            **of_predictions(*predictions, held),
-            **of_model(states[FINAL_NORM], controls, held),
+            **of_predictions(log_p, mass, held),
+            **of_model(F, self.beside, held),
+            **of_own_posterior(log_p, F, held),
         }
 
     def _held_by(self, encoding: Encoding) -> HeldOut:
         """Return the held-out answers as far as the model's next token can tell them."""
-        by_first_token = encoding.by_first_token(self.held.log_predictive)
-        return replace(self.held, log_predictive=by_first_token)
+        by_first = encoding.by_first_token
+        emission = self.held.log_emission
+        return replace(
+            self.held,
+            log_predictive=by_first(self.held.log_predictive),
+            log_emission=None if emission is None else by_first(emission),
+        )
 
     def _write(self, cell: Cell, answers: Answers, loss: float | None = None) -> None:
         stored: Mapping[str, object] = {

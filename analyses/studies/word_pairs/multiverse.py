@@ -146,7 +146,7 @@ def ask_multiverse(
         rival = made[control, estimator, site if control in sources else SITES_OF[control]]
         return Fork(estimator, site, control, diagonal_difference(model, rival).mean)
 
-    at_headline = {
+    at_headline: dict[tuple[str, str], CounterfactualMatrix] = {
         (name, e): made[name, e, SITES_OF[name]] for e in ESTIMATORS for name in CONTROLS
     }
     return Multiverse(

@@ -32,8 +32,8 @@ from concept_ppl.analyses.studies.stages.state_analyses import (
     Design,
     StateAnalyses,
 )
+from concept_ppl.analyses.studies.stages.token_evidence import TOKEN_EVIDENCE
 
-from .evidence import TOKEN_EVIDENCE
 from .models import ModelAnswers
 from .plan import WorldStudy
 from .texts import WorldTexts

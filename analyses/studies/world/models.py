@@ -15,6 +15,11 @@ from concept_ppl.analyses.studies.stages.model_states import (
     ModelStates,
     read_model_states,
 )
+from concept_ppl.analyses.studies.stages.own_posteriors import (
+    NextWord,
+    OwnPosterior,
+    ask_own_posterior,
+)
 from concept_ppl.analyses.studies.stages.state_analyses import (
     RANDOM_WEIGHTS,
     Design,
@@ -23,7 +28,7 @@ from concept_ppl.analyses.studies.stages.state_analyses import (
 from concept_ppl.bridge import LanguageModel, States, read_tokens, unembedding_rows
 from concept_ppl.errors import InputError
 
-from .own_posterior import NextWord, OwnPosterior, ask_own_posterior, read_next_word
+from .next_words import read_next_word
 from .plan import WorldStudy
 from .texts import WorldTexts
 
@@ -148,7 +153,7 @@ def ask_model(
     states = model.states.analyse(
         texts.posterior, design, values=texts.values, controls=controls, progress=progress
     )
-    own = ask_own_posterior(model.next_word, model.states.trained[HEADLINE], texts, design)
+    own = ask_own_posterior(model.next_word, model.states.trained[HEADLINE], texts.log_p, design)
     random_states = model.states.untrained[HEADLINE]
-    twin = ask_own_posterior(model.next_word_of_twin, random_states, texts, design)
+    twin = ask_own_posterior(model.next_word_of_twin, random_states, texts.log_p, design)
     return ModelAnswers(states, model.vocabulary, own, twin)

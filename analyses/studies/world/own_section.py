@@ -6,10 +6,10 @@ import pandas as pd
 
 from concept_ppl.analyses import Estimate
 from concept_ppl.analyses.studies.stages.claim_sections import columns_of, written
+from concept_ppl.analyses.studies.stages.own_posteriors import OwnPosterior
 from concept_ppl.reports import Section, Table
 
 from .models import ModelAnswers
-from .own_posterior import OwnPosterior
 
 BELIEVES = 0.05
 """Nats of KL below which a model is said to believe what Bayes believes."""

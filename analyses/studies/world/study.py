@@ -22,12 +22,12 @@ from concept_ppl.analyses.studies.stages.side_by_side import (
 from concept_ppl.analyses.studies.stages.state_analyses import Design
 from concept_ppl.analyses.studies.stages.state_comparison import StateComparison, compare_states
 from concept_ppl.analyses.studies.stages.state_report import REPORT_FILES
+from concept_ppl.analyses.studies.stages.token_evidence import evidence_readers
 from concept_ppl.model_sources import load_model
 from concept_ppl.outputs import require_writable
 from concept_ppl.reports import build_manifest, write_report
 
 from .answers import WorldAnswers, ask_ceiling, ask_power
-from .evidence import evidence_readers
 from .models import ReadModel, ask_model, read_model
 from .plan import WorldStudy
 from .report import world_report
@@ -73,7 +73,9 @@ def run_world_study(
     with stage("draw texts, compute exact posteriors") as progress:
         texts = draw_texts(study, world, progress)
     design = Design(texts.clusters, seed=study.seed, level=study.level)
-    readers: dict[str, Any] = dict(evidence_readers(texts))
+    readers: dict[str, Any] = dict(
+        evidence_readers(world, texts.contexts, texts.rows, texts.concepts)
+    )
     with stage("ask what the world can tell") as progress:
         power = ask_power(study, texts, readers, progress)
         ceiling = ask_ceiling(texts, design)

@@ -5,6 +5,7 @@ values that its next-word distribution implies are its own posterior: how far it
 one is a matter of belief, how affine the state is in its logarithm one of form.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +30,9 @@ from concept_ppl.analyses import (
 from concept_ppl.analyses.designs.design import make_design
 from concept_ppl.analyses.designs.shares import cluster_mean
 from concept_ppl.analyses.results.rows import result_frame
-from concept_ppl.analyses.studies.stages.state_analyses import Design
-from concept_ppl.bridge import LanguageModel, first_token_emission, first_token_log_predictive
 from concept_ppl.errors import InputError
-from concept_ppl.inference import next_token_emission
 
-from .texts import WorldTexts
+from .state_analyses import Design
 
 SMOOTHING = 1e-3
 """Of the implied weights, in units of all tokens."""
@@ -91,41 +89,24 @@ class OwnPosterior:
         return pd.concat(frames, ignore_index=True)
 
 
-def read_next_word(
-    language_model: LanguageModel, states: NDArray[np.float32], texts: WorldTexts
-) -> NextWord | str:
-    """Read a model's next word off its last states, or say why there is none to read.
-
-    Parameters
-    ----------
-    language_model
-        The model.
-    states
-        (m, width) at ``final_norm``.
-    texts
-        The world's.
-    """
-    if texts.next_words is None:
-        return "The world has no next word with text."
-    if len(texts.concepts) != 1:
-        return "Several concepts are read, and one next word implies no posterior of each."
-    longest = int(texts.contexts.lengths.max())
-    try:
-        rows = next_token_emission(texts.model, longest, texts.concepts[0])
-        first = first_token_emission(language_model, texts.next_words, rows.log_p)
-    except InputError as error:
-        return _sentence(error)
-    log_predictive = first_token_log_predictive(language_model, states, first.token_ids)
-    return NextWord(log_predictive, first.log_emission, rows.values)
-
-
 def ask_own_posterior(
-    said: NextWord | str, states: NDArray[np.float32], texts: WorldTexts, design: Design
+    said: NextWord | str, states: NDArray[np.float32], log_p: Sequence[Array], design: Design
 ) -> OwnPosterior | str:
     """Fit the implied weights, hold them to the exact posterior, the state to their logarithm.
 
     Weights are smoothed a little, so that none is zero and every context has log-odds: leaving out
     those in which one is zero would be a selection.
+
+    Parameters
+    ----------
+    said
+        What the model says of the next word, or why there is nothing.
+    states
+        (m, width) of the model, at ``final_norm``.
+    log_p
+        The exact log-posterior (m, K) of the one concept that next words tell of.
+    design
+        Clusters, folds and level.
     """
     if isinstance(said, str):
         return said
@@ -139,14 +120,14 @@ def ask_own_posterior(
             level=design.level,
         )
     except InputError as error:
-        return _sentence(error)
-    [log_p] = texts.log_p
-    held = beliefs(implied.log_weights, log_p, clusters=design.clusters, level=design.level)
+        return sentence(error)
+    [exact] = log_p
+    held = beliefs(implied.log_weights, exact, clusters=design.clusters, level=design.level)
     fit, form = _form(implied, states, design)
-    return OwnPosterior(_predictor_gap(said, log_p, design), implied, held, fit, form)
+    return OwnPosterior(_predictor_gap(said, exact, design), implied, held, fit, form)
 
 
-def _sentence(error: InputError) -> str:
+def sentence(error: InputError) -> str:
     """Let the reason why something cannot be asked begin as a sentence of a page does."""
     return f"{str(error)[:1].upper()}{str(error)[1:]}"
 

@@ -1,14 +1,16 @@
 """What tokens say of the concepts in the world itself: the best that vectors of tokens can hold."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from concept_ppl.analyses import ReaderFamily, random_vectors, token_readers
-from concept_ppl.analyses.studies.stages.model_states import named
+from concept_ppl.analyses import ReaderFamily, TokenRows, random_vectors, token_readers
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts
 from concept_ppl.inference import posterior
+from concept_ppl.programs import Model
 
-from .texts import WorldTexts
+from .model_states import named
 
 TOKEN_EVIDENCE, PAIR_EVIDENCE = "token evidence", "pair evidence"
 WORDS = "word identities"
@@ -21,31 +23,45 @@ MOST_NATS = 30.0
 Array = NDArray[np.float64]
 
 
-def evidence_readers(texts: WorldTexts) -> dict[str, ReaderFamily]:
-    """Return readers of what each token, and each pair of neighbours, says alone; and of words."""
-    alone = token_evidence(texts, 1)
-    of_tokens = token_readers(texts.rows, alone)
-    of_pairs = token_readers(texts.rows, np.hstack([token_evidence(texts, 2), alone]))
+def evidence_readers(
+    model: Model, contexts: Contexts, rows: TokenRows, concepts: Sequence[str]
+) -> dict[str, ReaderFamily]:
+    """Return readers of what each token, and each pair of neighbours, says alone; and of words.
+
+    Parameters
+    ----------
+    model
+        The world.
+    contexts
+        Its texts, whole.
+    rows
+        Their tokens and where they are read.
+    concepts
+        Those that tokens may speak of.
+    """
+    alone = token_evidence(model, contexts, concepts, 1)
+    of_tokens = token_readers(rows, alone)
+    of_pairs = token_readers(rows, np.hstack([token_evidence(model, contexts, concepts, 2), alone]))
     found = named(TOKEN_EVIDENCE, of_tokens) | named(
         PAIR_EVIDENCE, {name: of_pairs[name] for name in OF_PAIRS}
     )
-    tokens = texts.rows.tokens
+    tokens = rows.tokens
     if len(np.unique(tokens)) <= MOST_WORDS:
-        found |= named(WORDS, token_readers(texts.rows, random_vectors(tokens, width=MOST_WORDS)))
+        found |= named(WORDS, token_readers(rows, random_vectors(tokens, width=MOST_WORDS)))
     return found
 
 
-def token_evidence(texts: WorldTexts, width: int) -> Array:
+def token_evidence(model: Model, contexts: Contexts, concepts: Sequence[str], width: int) -> Array:
     """Log-odds (Σ lengths, Σ(K − 1)) of the concepts at each token, in nats.
 
     Given nothing but the last ``width`` tokens up to there: an exact query, whatever the program.
     """
-    windows, places, owners = _windows(texts.contexts, width)
+    windows, places, owners = _windows(contexts, width)
     distinct, inverse = windows.unique()
     at = np.empty(len(distinct), np.int64)
     at[inverse] = places  # the last observed token: contexts that are alike have the same
-    answer = posterior(texts.model, distinct, smoothed=True, impossible="mark")
-    tables = [answer.smoothed[name][distinct.offsets + at].numpy() for name in texts.concepts]
+    answer = posterior(model, distinct, smoothed=True, impossible="mark")
+    tables = [answer.smoothed[name][distinct.offsets + at].numpy() for name in concepts]
     odds = np.hstack([table[:, 1:] - table[:, :1] for table in tables])
     found = np.nan_to_num(odds, nan=0.0, posinf=MOST_NATS, neginf=-MOST_NATS)[inverse]
     return np.asarray(np.clip(found, -MOST_NATS, MOST_NATS)[np.argsort(owners, kind="stable")])
