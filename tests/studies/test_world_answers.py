@@ -65,6 +65,17 @@ def test_impossible_words_carry_no_ratio():
     assert ceiling_states(log_next[:, :1]).shape == (3, 0)
 
 
+def test_next_words_of_fewer_directions_than_log_odds_have_a_ceiling_without_an_inverse():
+    """Three dice, and throws that tell two kinds of sides apart: one direction for two log-odds."""
+    study = WorldStudy("hidden_dice", n_contexts=120)
+    dice = draw_texts(study, load_model("hidden_dice"), quiet)
+    ceiling = ask_ceiling(dice, Design(dice.clusters))
+    assert ceiling.states.shape[1] == 1
+    assert ceiling.correlations is None
+    assert ceiling.equivalence is None
+    assert {"r2_backward", "alpha"} <= set(ceiling.tidy()["quantity"])
+
+
 def test_of_a_bayes_predictor_beliefs_are_exact_and_the_gap_is_none(codebook):
     rows = next_token_emission(codebook.model, 11, "colour")
     said = NextWord(codebook.log_next, rows.log_p.numpy(), rows.values)

@@ -1,7 +1,7 @@
 """What a world can tell, what the best predictor would show in it, and what each model shows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,19 +52,21 @@ class CeilingAnswers:
     """The analyses of the headline, of Bayes's log-predictive ratios as states.
 
     What a perfect next-token predictor of this world would show: what a model misses below it is
-    the model's, what it misses of the claim is the theory's. ``states`` (m, d) are these ratios.
+    the model's, what it misses of the claim is the theory's. ``states`` (m, d) are these ratios;
+    where they have fewer directions d than the log-odds, no map of them can be inverted, and there
+    are neither correlations nor a test of equivalence.
     """
 
     states: Array
     fit: GoodnessOfFit
-    correlations: CanonicalCorrelations
-    equivalence: Equivalence
     form: PosteriorForm
+    correlations: CanonicalCorrelations | None = None
+    equivalence: Equivalence | None = None
 
     def tidy(self) -> pd.DataFrame:
         """Return every number, its control named ``ceiling``."""
         parts = (self.fit, self.correlations, self.equivalence, self.form)
-        frame = pd.concat([part.tidy() for part in parts], ignore_index=True)
+        frame = pd.concat([part.tidy() for part in parts if part is not None], ignore_index=True)
         return frame.assign(control=CEILING)
 
 
@@ -129,13 +131,18 @@ def ask_ceiling(texts: WorldTexts, design: Design) -> CeilingAnswers | None:
             states, clusters=design.clusters, n_folds=design.n_folds, seed=design.seed
         )
         options: dict[str, Any] = {"layer": CEILING, "level": design.level}
-        correlations = canonical_correlations(F, Z, names=names, target=LOG_ODDS, **options)
-        return CeilingAnswers(
+        of_odds = {"names": names, "target": LOG_ODDS, **options}
+        found = CeilingAnswers(
             states,
-            goodness_of_fit(F, Z, names=names, target=LOG_ODDS, seed=design.seed, **options),
-            correlations,
-            equivalence(F, Z, names=names, target=LOG_ODDS, seed=design.seed, **options),
+            goodness_of_fit(F, Z, seed=design.seed, **of_odds),
             posterior_form(F, texts.log_p, target=POSTERIOR, seed=design.seed, **options),
+        )
+        if states.shape[1] < Z.shape[1]:
+            return found
+        return replace(
+            found,
+            correlations=canonical_correlations(F, Z, **of_odds),
+            equivalence=equivalence(F, Z, seed=design.seed, **of_odds),
         )
 
 

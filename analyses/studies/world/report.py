@@ -17,7 +17,7 @@ from concept_ppl.analyses.studies.stages.state_report import (
 )
 from concept_ppl.reports import KeyFigure, Report, Section, Tone, Verdict
 
-from .answers import WorldAnswers
+from .answers import CeilingAnswers, WorldAnswers
 from .own_section import believed, own_section
 from .plan import WorldStudy
 from .sections import (
@@ -113,13 +113,23 @@ def _form(name: str, answers: WorldAnswers) -> str:
     if ceiling is not None:
         words += (
             f" A perfect predictor of this world would show α {written(ceiling.form.alpha)}, R² "
-            f"{written(ceiling.fit.backward)} and a smallest ρ² of "
-            f"{written(ceiling.correlations.smallest)}."
+            f"{written(ceiling.fit.backward)} and {_least_kept(ceiling)}."
         )
         below = below_ceiling(answers.models[name].states)
         if below is not None:
             words += f" In R² of the log-odds {name} stands {written(below)} from it."
     return words
+
+
+def _least_kept(ceiling: CeilingAnswers) -> str:
+    """Say which direction of the log-odds a perfect predictor keeps worst, or that it loses one."""
+    if ceiling.correlations is not None:
+        return f"a smallest ρ² of {written(ceiling.correlations.smallest)}"
+    n = ceiling.states.shape[1]
+    return (
+        f"no map that can be inverted: what it says of the next word has {n} "
+        f"{'direction' if n == 1 else 'directions'}, fewer than the log-odds"
+    )
 
 
 def _strip(answers: WorldAnswers) -> list[KeyFigure]:
