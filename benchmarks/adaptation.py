@@ -25,6 +25,7 @@ COLUMNS = {
     "α̂": ("alpha", ""),
     "R² less control": ("r2_difference", "best"),
     "R² less ceiling": ("r2_difference", "ceiling"),
+    "its own posterior from the exact one, nats": ("own_distance", ""),
 }
 
 SECTION = """## `{world}`, {model}

@@ -1,0 +1,6 @@
+"""Let ``python -m concept_ppl`` be the command line."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main()
