@@ -234,11 +234,18 @@ def contrast_names(
     log_p: Mapping[str, npt.ArrayLike], concepts: Sequence[FloatArray]
 ) -> tuple[str, ...]:
     """Name each contrast by its concept and value, the first value of a concept left out."""
+    firsts = np.cumsum([0, *(table.shape[1] for table in concepts)])
+    return tuple(n for i, n in enumerate(value_names(log_p, concepts)) if i not in firsts)
+
+
+def value_names(
+    log_p: Mapping[str, npt.ArrayLike], concepts: Sequence[FloatArray]
+) -> tuple[str, ...]:
+    """Name each value of each concept: by a DataFrame's columns, else by its number."""
     names = []
     for name, table, checked in zip(log_p, log_p.values(), concepts, strict=True):
         columns = getattr(table, "columns", range(checked.shape[1]))
-        values = [str(column).rpartition(".")[2] for column in columns]
-        names += [f"{name}: {value}" for value in values[1:]]
+        names += [f"{name}: {str(column).rpartition('.')[2]}" for column in columns]
     return tuple(names)
 
 
