@@ -7,6 +7,7 @@ many features; here features are matched on training folds and correlated on the
 null is that of the same procedure on shuffled contrasts.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -20,7 +21,12 @@ from concept_ppl.analyses.claim.form_checks import check_concepts
 from concept_ppl.analyses.claim.power_path import contrasts
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
 from concept_ppl.analyses.designs.design import Design, make_design
-from concept_ppl.analyses.designs.shares import cluster_mean
+from concept_ppl.analyses.designs.intervals import (
+    degrees_of_freedom,
+    on_scale,
+    standard_error,
+    without_error,
+)
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
@@ -147,16 +153,17 @@ def match_features(
         )
     Z = standardised(targets, design)
     matched = _matched(array, Z, design, sizes, codes)
-    terms = _correlation_terms(array, Z, design, matched)
-    null = [
-        _correlation_terms(array, S, design, _matched(array, S, design, sizes, codes)).mean()
-        for S in (shuffled(Z, design.clusters, seed + 1 + i) for i in range(n_shuffles))
-    ]
-    mean = cluster_mean(terms.mean(axis=1), design, level)
+    x, z = _held_out_scores(array, Z, design, matched)
+    null = []
+    for i in range(n_shuffles):
+        S = shuffled(Z, design.clusters, seed + 1 + i)
+        scores = _held_out_scores(array, S, design, _matched(array, S, design, sizes, codes))
+        null.append(_mean_correlation(*scores, design))
+    mean = _correlation(x, z, design, level)
     above = sum(value >= mean.estimate for value in null)
     return FeatureMatching(
         replace(mean, p_value=(1 + above) / (1 + n_shuffles)),
-        tuple(cluster_mean(terms[:, j], design, level) for j in range(Z.shape[1])),
+        tuple(_correlation(x[:, [j]], z[:, [j]], design, level) for j in range(Z.shape[1])),
         float(np.quantile(null, 0.95)),
         n_shuffles,
         tuple(int(np.bincount(own).argmax()) for own in np.array(matched).T),
@@ -241,25 +248,52 @@ def assign(strength: FloatArray, sizes: Sequence[int], codes: IntArray | None) -
     return chosen
 
 
-def _correlation_terms(
+def _held_out_scores(
     features: FeatureArray, Z: FloatArray, design: Design, matched: Sequence[IntArray]
-) -> FloatArray:
-    """Terms (n, q) whose weighted mean is the held-out correlation, sign fixed by training rows.
+) -> tuple[FloatArray, FloatArray]:
+    """Feature and contrast of each row (n, q), of mean square 1 in each test fold.
 
-    Feature and contrast are standardised by the training rows of each fold, so that a term is a
-    product of z-scores: linear in the test rows, as an interval needs.
+    About the means of the training rows, the feature turned so that it goes with the contrast
+    there: a product of the two is a term of the held-out correlation.
     """
-    terms = np.zeros_like(Z)
+    x_all, z_all = np.zeros_like(Z), np.zeros_like(Z)
     for k, numbers in enumerate(matched):
         test = design.folds == k
         mass = design.weights[~test]
-        X = features.columns(numbers)
-        x, z = (_scores(values, ~test, mass) for values in (X, Z))
+        x, z = (_scores(values, ~test, mass) for values in (features.columns(numbers), Z))
         sign = np.sign((mass[:, None] * x[~test] * z[~test]).sum(axis=0))
-        own = x[test] * z[test]
-        spread = np.sqrt(_mean_square(x, test, design) * _mean_square(z, test, design))
-        terms[test] = sign * own / np.where(spread > 0, spread, np.inf)
-    return terms
+        for own, place in ((sign * x, x_all), (z, z_all)):
+            square = _mean_square(own, test, design)
+            place[test] = own[test] / np.sqrt(np.where(square > 0, square, np.inf))
+    return x_all, z_all
+
+
+def _mean_correlation(x: FloatArray, z: FloatArray, design: Design) -> float:
+    return float(np.average((x * z).mean(axis=1), weights=design.weights))
+
+
+def _correlation(x: FloatArray, z: FloatArray, design: Design, level: float) -> Estimate:
+    """Mean over columns of the correlation of scores, its interval on Fisher's z; no p-value.
+
+    The influence of a row on a correlation r is x z − r (x² + z²) / 2.
+    """
+    r = np.average(x * z, axis=0, weights=design.weights)
+    value = float(r.mean())
+    influence = (x * z - r * (np.square(x) + np.square(z)) / 2.0).mean(axis=1)
+    sums = design.cluster_sums(influence) / design.n
+    if not sums.any() or abs(value) >= 1.0:
+        return without_error(value, design, level, p_value=math.nan)
+    slope = 1.0 - value**2
+    return on_scale(
+        math.atanh(value),
+        standard_error(sums) / slope,
+        degrees_of_freedom(sums),
+        design,
+        level,
+        scale=math.tanh,
+        slope=slope,
+        p_value=math.nan,
+    )
 
 
 def _scores(values: FloatArray, train: npt.NDArray[np.bool_], mass: FloatArray) -> FloatArray:
