@@ -21,6 +21,7 @@ from concept_ppl.analyses.designs.cross_fits import cross_fit
 from concept_ppl.analyses.designs.decomposition import decompose
 from concept_ppl.analyses.designs.design import make_design
 from concept_ppl.analyses.designs.held_out import squared_errors
+from concept_ppl.analyses.designs.shares import explained_share
 from concept_ppl.analyses.features import judge_features, match_features
 from concept_ppl.analyses.features.bound_shares import bound_share
 from concept_ppl.analyses.features.chosen_features import choose, chosen_errors
@@ -97,16 +98,10 @@ def honest(samples: int, m: int, n: int) -> str:
         choices = choose(array, feature_moments(array, Z, design), Z, design, 1)
         errors = chosen_errors(array, choices, Z, design)
         for j in range(CONCEPTS):
-            found = explained(errors.column(j))
+            found = explained_share(errors.column(j), 0.95)
             hits += found.ci_low <= 0.0
             asked += 1
     return share(hits, asked)
-
-
-def explained(errors):
-    from concept_ppl.analyses.designs.shares import explained_share
-
-    return explained_share(errors, 0.95)
 
 
 def covers(samples: int, n: int) -> str:
@@ -138,7 +133,8 @@ def speed(m: int, n: int) -> str:
     start, cpu = time.perf_counter(), time.process_time()
     judge_features(features, log_p)
     wall, used = time.perf_counter() - start, time.process_time() - cpu
-    return f"{wall:.0f} s ({used:.0f} s of CPU), peak of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return f"{wall:.0f} s ({used:.0f} s of CPU), peak of the process {peak:.2f} GB"
 
 
 def judge(given: argparse.Namespace) -> None:
