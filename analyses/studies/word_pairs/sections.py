@@ -297,8 +297,9 @@ def multiverse_section(own: PairAnswers) -> Section:
         marked=(HEADLINE, own.best_control, HEADLINE_SITE),
         name="multiverse",
         caption="Mean cosine with new pairs, model minus control. Rows: how weights are fitted; "
-        "columns: what is taken away; along each panel the layers. Filled dots: interval above "
-        "zero; squares: below; hollow: holds zero. Ringed: the choice that was made beforehand.",
+        "columns: what is taken away; along each panel the layers (of logistic weights one). "
+        "Filled dots: interval above zero; squares: below; hollow: holds zero. Ringed: the choice "
+        "that was made beforehand.",
         description=f"Of {len(found.forks)} differences {above} lie above zero, {below} below it, "
         f"and {neither} cannot be told from it.",
     )
