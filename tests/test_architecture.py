@@ -24,7 +24,7 @@ ORDER = (
     ("predictors", "model_sources"),
     ("analyses",),
     ("analyses.studies",),
-    ("cli",),
+    ("cli", "__main__"),
 )
 """Rooms of the package, the lowest first: each may import from its own row and those before it."""
 ANALYSES = (
