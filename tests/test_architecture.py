@@ -22,6 +22,7 @@ ORDER = (
     ("inference",),
     ("fitting", "bridge"),
     ("predictors", "model_sources"),
+    ("extractors",),
     ("analyses",),
     ("analyses.studies",),
     ("cli", "__main__"),
@@ -33,7 +34,7 @@ ANALYSES = (
     ("covariance", "pairs", "fits"),
     ("agreement",),
     ("claim", "regression"),
-    ("worlds",),
+    ("worlds", "features"),
 )
 """The same inside analyses, studies apart."""
 

@@ -1,6 +1,6 @@
 """What extractors found, judged by exact posteriors: arrays in, every choice in training folds."""
 
-from .dci import Dci, dci
+from .dci_scores import Dci, dci
 from .judgements import ContrastJudgement, FeatureJudgement, judge_features
 from .matchings import FeatureMatching, match_features
 from .proxies import ProxyRanking, rank_proxies

@@ -90,7 +90,8 @@ def pursue(X: FloatArray, z: FloatArray, most: int) -> IntArray:
     """
     lengths = np.linalg.norm(X, axis=0)
     left = np.divide(X, lengths, out=np.zeros_like(X), where=lengths > 0)
-    rest, chosen = z[:, 0].copy(), []
+    rest = z[:, 0].copy()
+    chosen: list[int] = []
     for _ in range(min(most, X.shape[1])):
         beyond = np.linalg.norm(left, axis=0)
         usable = beyond > 1e-6

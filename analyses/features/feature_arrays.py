@@ -6,6 +6,7 @@ than a block of it at that precision.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +46,9 @@ class FeatureArray:
 
     def columns(self, chosen: IntArray | slice) -> FloatArray:
         """Return some features (n, k) as dense float64."""
-        part = self.values[:, chosen]
-        if not isinstance(part, np.ndarray):
+        values: Any = self.values
+        part = values[:, chosen]
+        if sparse.issparse(part):
             part = part.toarray()
         return np.asarray(part, np.float64)
 
@@ -77,7 +79,7 @@ def check_features(
         If it is no table of real numbers, has another number of rows, or holds an entry that is
         not finite.
     """
-    values: npt.NDArray[np.floating] | sparse.csc_array
+    values: Any
     if sparse.issparse(features):
         values = sparse.csc_array(features)
         stored = values.data

@@ -243,8 +243,9 @@ def assign(strength: FloatArray, sizes: Sequence[int], codes: IntArray | None) -
                 inside[g, c] = own[assign(strength[own, part], (), None)]
                 reached[g, c] = strength[inside[g, c], np.arange(part.start, part.stop)].sum()
     chosen = np.empty(strength.shape[1], dtype=np.int64)
-    for g, c in zip(*linear_sum_assignment(reached, maximize=True), strict=True):
-        chosen[parts[c]] = inside[int(g), int(c)]
+    rows, columns = linear_sum_assignment(reached, maximize=True)
+    for g, c in zip(rows.tolist(), columns.tolist(), strict=True):
+        chosen[parts[c]] = inside[g, c]
     return chosen
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.results.figures import Panel, forest
@@ -139,5 +138,7 @@ def _mean_tau(
     values: npt.NDArray[np.float64],
     members: list[npt.NDArray[np.int64]],
 ) -> float:
+    from scipy import stats
+
     taus = [float(stats.kendalltau(truth[own], values[own]).statistic) for own in members]
     return float(np.mean(np.nan_to_num(taus)))

@@ -72,7 +72,7 @@ class Dictionary:
     @property
     def n_features(self) -> int:
         """How many features it has, m."""
-        return self.encoder.shape[1]
+        return int(self.encoder.shape[1])
 
     @property
     def kind(self) -> str:

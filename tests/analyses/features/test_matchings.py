@@ -5,7 +5,7 @@ import pytest
 from scipy import special
 
 from concept_ppl.analyses.features import dci, match_features, rank_proxies, reconstruction
-from concept_ppl.analyses.features.dci import completeness, disentanglement
+from concept_ppl.analyses.features.dci_scores import completeness, disentanglement
 from concept_ppl.analyses.features.matchings import assign
 from concept_ppl.errors import InputError
 
