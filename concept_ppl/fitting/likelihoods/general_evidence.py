@@ -4,7 +4,7 @@ The engines `sequences` and `contraction` of :mod:`concept_ppl.inference`, upwar
 gradients by automatic differentiation, so that one chunk at a time is held.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from concept_ppl.inference.exact.sequences import forward, unroll
 from concept_ppl.logspace import by_row, logsumexp
 from concept_ppl.programs.factors import FactorGraph
 
+from .chain_evidence import ChainPass, backward_pass, forward_pass
 from .program import Piece
 
 Indices = Mapping[str, NDArray[np.int64]]
@@ -81,7 +82,64 @@ class GeneralEvidence:
     def each(self, tables: Sequence[Tensor]) -> NDArray[np.float64]:
         """Return log p(x) of all contexts, without gradients, shape (n_contexts,)."""
         with torch.no_grad():
-            return self.by_context(tables).numpy()
+            ready = self._ready(tables)
+            if ready is None:
+                return self.by_context(tables).numpy()
+            parts = [self._scaled(ready, tables, rows, None)[0] for rows in self._many(ready)]
+            return torch.cat(parts).numpy()
+
+    def _ready(self, tables: Sequence[Tensor]) -> ChainPass | None:
+        """Return the graph for passes in probabilities, where that is possible."""
+        is_whole = bool(self.n_contexts) and int(self.contexts.lengths.min()) > 0
+        graph = self.piece.graph(tables)
+        return ChainPass.of(graph) if graph.moving and not self.given and is_whole else None
+
+    def _many(self, ready: ChainPass | None) -> Iterator[NDArray[np.int64]]:
+        """Yield the contexts that are answered at once."""
+        size = self.chunk if ready is None else ready.contexts_at_once(self.contexts.longest)
+        for start in range(0, self.n_contexts, size):
+            yield np.arange(start, min(start + size, self.n_contexts))
+
+    def _scaled(
+        self,
+        ready: ChainPass,
+        tables: Sequence[Tensor],
+        rows: NDArray[np.int64],
+        weights: Tensor | None,
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Return log p(x) of some contexts and, with weights, counts of differentiable tables.
+
+        Contexts that probabilities cannot hold are answered in log-space; their part of the
+        counts is left to their own gradient, by a table of one number.
+        """
+        order = rows[np.argsort(-self.contexts.lengths[rows], kind="stable")]
+        part, last = self.contexts.take(order), self._last(ready, order)
+        total, passed, doubtful = forward_pass(ready, part, last)
+        place = torch.from_numpy(np.argsort(order))
+        counts: list[tuple[Tensor, Tensor]] = []
+        if weights is not None:
+            own = weights[torch.from_numpy(order - rows[0])]
+            sure = torch.where(torch.from_numpy(doubtful), 0.0, own)
+            counts, ends = backward_pass(ready, part, passed, sure)
+            if last is not None:
+                counts.append((last, ends))
+        if doubtful.any():
+            which = torch.from_numpy(np.flatnonzero(doubtful))
+            found = self._answer(tables, order[doubtful])
+            total[which] = found.detach()
+            if weights is not None:
+                counts.append((found, own[which]))
+        return total[place], counts
+
+    def _last(self, ready: ChainPass, rows: NDArray[np.int64]) -> Tensor | None:
+        """Return log p(next tokens | reported concepts), or None where none was observed."""
+        reported, total = ready.chain.reported, None
+        for name, values in self.next_tokens.items():
+            leaf = _next_leaf(ready.graph, name, values[rows])
+            own = align(leaf.scope, leaf.table, reported, batched=True)
+            total = own if total is None else total + own
+        sizes = [ready.graph.sizes[name] for name in ready.chain.steps[0].present]
+        return None if total is None else total.expand(len(rows), *sizes)
 
 
 def _next_leaf(graph: FactorGraph, name: str, values: NDArray[np.int64]) -> Leaf:
@@ -129,17 +187,26 @@ class _Total(torch.autograd.Function):
         leaves = [table.detach().requires_grad_() for table in tables]
         gradients = [torch.zeros_like(table) for table in tables]
         total = torch.zeros((), dtype=torch.float64)
-        for start in range(0, evidence.n_contexts, evidence.chunk):
-            rows = np.arange(start, min(start + evidence.chunk, evidence.n_contexts))
+        with torch.enable_grad():
+            ready = evidence._ready(leaves)
+        for rows in evidence._many(ready):
             weight = torch.from_numpy(weights[rows])
             with torch.enable_grad():
-                found = evidence._answer(leaves, rows)
-                part = torch.where(weight > 0, weight * found, 0.0).sum()
-                own = torch.autograd.grad(part, leaves, allow_unused=True)
+                if ready is None:
+                    found = evidence._answer(leaves, rows)
+                    part = torch.where(weight > 0, weight * found, 0.0).sum()
+                    value = part.detach()
+                else:
+                    found, counts = evidence._scaled(ready, leaves, rows, weight)
+                    value = torch.where(weight > 0, weight * found, 0.0).sum()
+                    part = torch.stack(
+                        [torch.where(n > 0, n * table, 0.0).sum() for table, n in counts]
+                    ).sum()
+                own = torch.autograd.grad(part, leaves, allow_unused=True, retain_graph=True)
             for gradient, more in zip(gradients, own, strict=True):
                 if more is not None:
                     gradient.add_(more)
-            total += part.detach()
+            total += value
         ctx.save_for_backward(*gradients)
         return total
 
