@@ -10,26 +10,27 @@ is left to the log-space of `general_evidence`. Source: Rabiner (1989),
 https://doi.org/10.1109/5.18626, section V.A.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csc_matrix
 from torch import Tensor
 
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts
 from concept_ppl.inference.exact.contraction import Leaf, align, combine
-from concept_ppl.inference.exact.moves import Layout, Move, joint_of, kind_of, lay_out
+from concept_ppl.inference.exact.moves import joint_of, kind_of, lay_out
 from concept_ppl.inference.exact.sequences import Chain, Step, unroll
 from concept_ppl.programs.factors import FactorGraph, TokenTable
 
 SMALLEST_ENTRY, SMALLEST_STATE = 1e-140, 1e-150
 """A product of both is still a number of 64 bits."""
-CELLS_AT_ONCE = 2**24
-"""States of all positions that are kept for the way back, 128 MiB."""
+CELLS_AT_ONCE = 2**23
+"""States of all positions that are kept for the way back, 64 MiB, and as many of their tokens."""
 
 
 @dataclass(frozen=True)
@@ -42,61 +43,65 @@ class Transition:
         Differentiable.
     matrices : Tensor, shape (n_stay, n_go, n_come)
         Probabilities.
-    into : tuple of int
-        Permutation of the state before to (n, stay, go).
-    out_of : tuple of int
-        Permutation of (stay, come) to the order of the state after.
     axes : tuple of int
         Permutation of the joint to (stay, go, come).
     sizes : tuple of tuple of int
         Of the concepts that stay, go and come.
-    token : Layout
-        Of a token's row over the state after.
-    token_sizes : tuple of int
-        Of the concepts on which the token depends.
+    into, out_of : Tensor or None
+        Which state before is each (stay, go), and which (stay, come) is each state after; None
+        where they are in order.
+    token : Tensor or None
+        Which value of a token's parents each state after has; None where they are the same.
     """
 
     log_table: Tensor
     matrices: Tensor
-    into: tuple[int, ...]
-    out_of: tuple[int, ...]
     axes: tuple[int, ...]
     sizes: tuple[tuple[int, ...], ...]
-    token: Layout
-    token_sizes: tuple[int, ...]
+    into: Tensor | None
+    out_of: Tensor | None
+    token: Tensor | None
 
     def ahead(self, state: Tensor) -> Tensor:
-        """Return the state after, before its token is seen, shape (n, *kept)."""
-        stay, _, come = self.sizes
-        product = self._batched(state, self.into, 1) @ self.matrices
-        moved = product.movedim(0, 1).reshape(len(state), *stay, *come)
-        return moved.permute(0, *(1 + axis for axis in self.out_of))
+        """Return the state after, before its token is seen, shape (n, n_after)."""
+        moved = _times(_picked(state, self.into), self.matrices)
+        return _picked(moved, self.out_of)
 
     def back(self, after: Tensor) -> Tensor:
-        """Return P times what lies behind, over the state before, shape (n, *before)."""
-        stay, go, _ = self.sizes
-        product = self._behind(after) @ self.matrices.transpose(1, 2)
-        moved = product.movedim(0, 1).reshape(len(after), *stay, *go)
-        return moved.permute(0, *(1 + axis for axis in np.argsort(self.into)))
+        """Return P times what lies behind, over the state before, shape (n, n_before)."""
+        moved = _times(_put_back(after, self.out_of), self.matrices.transpose(1, 2))
+        return _put_back(moved, self.into)
 
     def counts(self, state: Tensor, behind: Tensor) -> Tensor:
         """Return Σ state · behindᵀ, shape (n_stay, n_go, n_come)."""
-        return self._batched(state, self.into, 1).transpose(1, 2) @ self._behind(behind)
+        before, after = _picked(state, self.into), _put_back(behind, self.out_of)
+        n_stay = len(self.matrices)
+        if n_stay == 1:
+            return (before.T @ after).unsqueeze(0)
+        parts = (x.reshape(len(x), n_stay, -1).movedim(1, 0) for x in (before, after))
+        one, other = parts
+        return one.transpose(1, 2) @ other
 
-    def _batched(self, state: Tensor, order: tuple[int, ...], first: int) -> Tensor:
-        ordered = state.permute(0, *(first + axis for axis in order))
-        n_stay = self.matrices.shape[0]
-        return ordered.reshape(len(state), n_stay, -1).movedim(0, 1)
 
-    def _behind(self, after: Tensor) -> Tensor:
-        return self._batched(after, tuple(int(axis) for axis in np.argsort(self.out_of)), 1)
+def _times(rows: Tensor, matrices: Tensor) -> Tensor:
+    if len(matrices) == 1:
+        return rows @ matrices[0]
+    product = rows.reshape(len(rows), len(matrices), -1).movedim(1, 0) @ matrices
+    return product.movedim(0, 1).reshape(len(rows), -1)
+
+
+def _picked(table: Tensor, columns: Tensor | None) -> Tensor:
+    return table if columns is None else table[:, columns]
+
+
+def _put_back(table: Tensor, columns: Tensor | None) -> Tensor:
+    return table if columns is None else table[:, columns.argsort()]
 
 
 def transition(graph: FactorGraph, before: tuple[str, ...], step: Step) -> Transition | None:
     """Lay a position out as matrices; None where its token depends on what is summed out."""
     parts = before, step.factors, step.emission, step.carry
-    move: Move = lay_out(*parts, graph.sizes)
-    joint = joint_of(*parts)
+    move, joint = lay_out(*parts, graph.sizes), joint_of(*parts)
     if not move.is_late or not set(joint) - set(step.carry) <= set(before):
         return None
     stay = [name for name in step.carry if name in before]
@@ -105,17 +110,67 @@ def transition(graph: FactorGraph, before: tuple[str, ...], step: Step) -> Trans
     sizes = tuple(tuple(graph.sizes[name] for name in names) for names in (stay, go, come))
     axes = tuple(joint.index(name) for name in (*stay, *go, *come))
     whole = move.table.expand(1, *(graph.sizes[name] for name in joint))
-    counts = [int(np.prod(size)) for size in sizes]
+    counts = [math.prod(size) for size in sizes]
     return Transition(
         log_table=whole,
         matrices=whole.detach()[0].permute(axes).reshape(counts).exp(),
-        into=tuple(before.index(name) for name in (*stay, *go)),
-        out_of=tuple((*stay, *come).index(name) for name in step.carry),
         axes=axes,
         sizes=sizes,
-        token=move.token,
-        token_sizes=move.token_sizes,
+        into=_columns(graph, before, (*stay, *go)),
+        out_of=_columns(graph, (*stay, *come), step.carry),
+        token=_columns(graph, step.emission.scope, step.carry),
     )
+
+
+def _columns(graph: FactorGraph, held: tuple[str, ...], wanted: tuple[str, ...]) -> Tensor | None:
+    """Return which joint value of ``held`` each joint value of ``wanted`` has."""
+    if held == wanted:
+        return None
+    sizes = [graph.sizes[name] for name in held]
+    number = torch.arange(math.prod(sizes), device=graph.device).reshape(1, *sizes)
+    whole = align(held, number, wanted, batched=True)
+    return whole.expand(1, *(graph.sizes[name] for name in wanted)).reshape(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class ChainBatch:
+    """Contexts laid out position after position, made once for all passes over them.
+
+    Attributes
+    ----------
+    order : int64 array, shape (n,)
+        Their rows, longest first.
+    active : tuple of int
+        How many of them have a token at each position.
+    starts : tuple of int
+        Where each position begins among all tokens.
+    tokens : Tensor, shape (n_tokens,)
+        Position after position; the vocabulary's size where unobserved.
+    """
+
+    order: NDArray[np.int64]
+    active: tuple[int, ...]
+    starts: tuple[int, ...]
+    tokens: Tensor
+
+    @classmethod
+    def of(
+        cls, contexts: Contexts, rows: NDArray[np.int64], n_values: int, device: torch.device
+    ) -> "ChainBatch":
+        """Lay some contexts out, each with a token."""
+        order = rows[np.argsort(-contexts.lengths[rows], kind="stable")]
+        own = contexts.take(order)
+        columns = own.padded().T
+        is_own = np.arange(own.longest)[:, None] < own.lengths
+        tokens = columns[is_own]
+        active = is_own.sum(1)
+        starts = tuple(int(end) for end in np.cumsum([0, *active]))
+        seen = torch.from_numpy(np.where(tokens == UNOBSERVED, n_values, tokens))
+        return cls(order, tuple(int(n) for n in active), starts, seen.to(device))
+
+    def at(self, table: Tensor, t: int) -> Tensor:
+        """Return the part of a table of all tokens that belongs to one position."""
+        return table[self.starts[t] : self.starts[t + 1]]
 
 
 @dataclass(frozen=True)
@@ -152,10 +207,34 @@ class ChainPass:
             return None
         return cls(graph, chain, tuple(found), probabilities)
 
+    @property
+    def start(self) -> Tensor:
+        """p(concepts that do not move), shape (1, n)."""
+        return self.chain.start.table.detach().exp().reshape(1, -1)
+
     def contexts_at_once(self, longest: int) -> int:
         """Return how many contexts' states are kept at once, for the way back."""
         widest = max(move.matrices[:, 0].numel() for move in self.transitions)
         return max(1, CELLS_AT_ONCE // (widest * longest))
+
+    def token_tables(self, n_positions: int) -> list[tuple[TokenTable, int, int]]:
+        """Return the stretches of positions that read one table of tokens."""
+        tables = [step.emission.tokens for step in self.chain.steps[:n_positions]]
+        found, first = [], 0
+        for _, group in groupby(tables, key=id):
+            own = list(group)
+            found.append((own[0], first, first + len(own)))
+            first += len(own)
+        return found
+
+    def seen(self, batch: ChainBatch) -> list[Tensor]:
+        """Return p(token | parents) at each position, shape (n_active, Π parents)."""
+        found: list[Tensor] = []
+        for tokens, first, stop in self.token_tables(len(batch.active)):
+            own = slice(batch.starts[first], batch.starts[stop])
+            rows = self.probabilities[id(tokens)].index_select(0, batch.tokens[own])
+            found += rows.split(batch.active[first:stop])
+        return found
 
 
 def _with_unknown(tokens: TokenTable) -> Tensor:
@@ -170,127 +249,100 @@ def _has_tiny(table: Tensor) -> bool:
 
 @dataclass
 class Passed:
-    """What a forward pass leaves for the way back."""
+    """What a forward pass leaves for the way back: of each position, and where contexts end."""
 
-    states: list[Tensor] = field(default_factory=list)
-    scales: list[Tensor] = field(default_factory=list)
-    ends: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    states: list[Tensor]
+    tokens: list[Tensor]
+    scales: list[Tensor]
+    ends: dict[int, Tensor]
 
 
 def forward_pass(
-    ready: ChainPass, contexts: Contexts, last: Tensor | None
-) -> tuple[Tensor, Passed, NDArray[np.bool_]]:
+    ready: ChainPass, batch: ChainBatch, last: Tensor | None
+) -> tuple[Tensor, Passed, Tensor]:
     """Return log p(x) of each context, what a way back needs, and which contexts need log-space.
 
     Parameters
     ----------
-    ready
-        The graph.
-    contexts
-        Longest first, each with a token.
+    ready, batch
+        The graph and the contexts.
     last
         log p(next tokens | reported concepts), shape (n, *reported), if any was observed.
     """
-    n, start = len(contexts), ready.chain.start.table.detach().exp()
-    columns = torch.from_numpy(np.ascontiguousarray(contexts.padded().T))
-    state, passed = start.expand(n, *start.shape[1:]), Passed()
-    total = torch.zeros(n, dtype=torch.float64)
-    lengths = contexts.lengths
-    for t, (step, move) in enumerate(zip(ready.chain.steps, ready.transitions, strict=False)):
-        active = int((lengths > t).sum())
-        if not active:
-            break
-        seen = move.ahead(state[:active]) * token_of(ready, step, move, columns[t, :active])
-        scale = seen.reshape(active, -1).sum(1)
-        safe = torch.where(scale > 0, scale, 1.0)
-        state = seen / safe.reshape(-1, *[1] * (seen.dim() - 1))
-        total[:active] += scale.log()
+    n = batch.active[0]
+    state = ready.start.expand(n, -1)
+    passed = Passed([], ready.seen(batch), [], {})
+    n_after = (*batch.active[1:], 0)
+    total = torch.zeros(n, dtype=state.dtype, device=state.device)
+    for t, active in enumerate(batch.active):
+        move, token = ready.transitions[t], passed.tokens[t]
+        passed.tokens[t] = token = _picked(token, move.token)
+        state = move.ahead(state[:active]) * token
+        scale = state.sum(1, keepdim=True)
+        state /= scale.clamp_min(torch.finfo(scale.dtype).tiny)
         passed.states.append(state)
-        passed.scales.append(safe)
-        following = int((lengths > t + 1).sum())
-        if following < active and last is not None:
-            own = _over_state(step, last[following:active])
-            value = (state[following:] * own).reshape(active - following, -1).sum(1)
-            total[following:active] += value.log()
-            passed.ends[t] = own, value
+        passed.scales.append(scale)
+        if n_after[t] < active and last is not None:
+            own = _over_state(ready, ready.chain.steps[t], last[n_after[t] : active])
+            value = (state[n_after[t] :] * own).sum(1, keepdim=True)
+            total[n_after[t] : active] += value.log().squeeze(1)
+            passed.ends[t] = own / value
+    for t, logs in enumerate(torch.cat(passed.scales).log().squeeze(1).split(batch.active)):
+        total[: batch.active[t]] += logs
     doubtful = torch.isneginf(total)
     for one in passed.states:
-        tiny = ((one > 0) & (one < SMALLEST_STATE)).reshape(len(one), -1).any(1)
-        doubtful[: len(one)] |= tiny
-    return total, passed, doubtful.numpy()
+        if bool(((one > 0) & (one < SMALLEST_STATE)).any()):
+            doubtful[: len(one)] |= ((one > 0) & (one < SMALLEST_STATE)).any(1)
+    return total, passed, doubtful
 
 
-def token_of(ready: ChainPass, step: Step, move: Transition, tokens: Tensor) -> Tensor:
-    """Return p(token | state) at one position, laid out over the state."""
-    rows = ready.probabilities[id(step.emission.tokens)]
-    index = torch.where(tokens == UNOBSERVED, len(rows) - 1, tokens)
-    picked = rows.index_select(0, index)
-    return move.token.put(picked.reshape(len(picked), *move.token_sizes))
-
-
-def _over_state(step: Step, last: Tensor) -> Tensor:
-    return align(step.present, last.detach().exp(), step.carry, batched=True)
+def _over_state(ready: ChainPass, step: Step, last: Tensor) -> Tensor:
+    whole = align(step.present, last.detach().exp(), step.carry, batched=True)
+    return whole.expand(-1, *(ready.graph.sizes[n] for n in step.carry)).reshape(len(last), -1)
 
 
 def backward_pass(
-    ready: ChainPass,
-    contexts: Contexts,
-    passed: Passed,
-    weights: Tensor,
+    ready: ChainPass, batch: ChainBatch, passed: Passed, weights: Tensor
 ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
     """Return expected counts of log-tables, and of the reported concepts at the ends.
 
     Parameters
     ----------
-    ready, contexts
-        As in :func:`forward_pass`, which left ``passed``.
+    ready, batch
+        As in :func:`forward_pass`, which left ``passed``; its states are written over.
     weights
-        How often each context counts, shape (n,).
+        How often each context counts, shape (n,); 0 where log-space is needed.
 
     Returns
     -------
     counts
         Pairs of a differentiable log-table and the expected count of each of its cells.
     ends
-        Weighted log p(concepts at the last position | x) as probabilities, shape (n, *reported).
+        Weighted p(concepts at the last position | x), shape (n, *reported).
     """
-    columns = contexts.padded().T
-    start = ready.chain.start
-    moves: dict[int, tuple[Transition, Tensor]] = {}
-    seen: dict[int, list[tuple[NDArray[np.int64], Tensor]]] = {}
+    found: dict[int, tuple[Transition, Tensor]] = {}
     ends: list[Tensor] = []
-    behind: Tensor | None = None
-    for t in range(len(passed.states) - 1, -1, -1):
+    weight = weights.unsqueeze(1)
+    after = passed.states[-1].new_zeros(0, passed.states[-1].shape[1])
+    for t in range(len(batch.active) - 1, -1, -1):
         step, move, state = ready.chain.steps[t], ready.transitions[t], passed.states[t]
-        n, shape = len(state), [1] * (state.dim() - 1)
-        weight = weights[:n].reshape(-1, *shape)
-        done = 0 if behind is None else len(behind)
-        last = torch.ones_like(state[done:])
-        if t in passed.ends:
-            own, value = passed.ends[t]
-            last = own / value.where(value > 0, torch.ones_like(value)).reshape(-1, *shape)
-            last = last.expand_as(state[done:])
-        after = last if behind is None else torch.cat([behind, last])
-        here = state * after * weight
+        n, done = batch.active[t], len(after)
         if n > done:
-            end = Leaf(step.carry, here[done:].log(), batched=True)
-            ends.append(combine([end], step.present).table.exp())
-        seen.setdefault(id(step.emission.tokens), []).append((columns[t, :n], _parents(step, here)))
-        token = token_of(ready, step, move, torch.from_numpy(np.ascontiguousarray(columns[t, :n])))
-        after = token * after / passed.scales[t].reshape(-1, *shape)
-        before = passed.states[t - 1][:n] if t else start.table.detach().exp()
-        found = move.counts(before.expand(n, *before.shape[1:]), after * weight)
-        known = moves.get(id(move))
-        moves[id(move)] = move, found if known is None else known[1] + found
-        behind = move.back(after)
-    counts = [(move.log_table, _over_joint(move, found)) for move, found in moves.values()]
-    if behind is not None:
-        weight = weights.reshape(-1, *[1] * (behind.dim() - 1))
-        own = start.table.detach().exp() * (behind * weight).sum(0, keepdim=True)
-        counts.append((start.table, own))
-    tokens = {id(step.emission.tokens): step.emission.tokens for step in ready.chain.steps}
-    counts += [(tokens[key].rows, sum_by_token(tokens[key], found)) for key, found in seen.items()]
-    return counts, torch.cat(ends) if ends else torch.zeros(0)
+            last = passed.ends.get(t, torch.ones_like(state[done:]))
+            after = torch.cat([after, last])
+        behind = passed.tokens[t] * after / passed.scales[t].clamp_min(1e-300)
+        here = state.mul_(after).mul_(weight[:n])
+        if n > done:
+            ends.append(_reported(ready, step, here[done:]))
+        before = passed.states[t - 1][:n] if t else ready.start.expand(n, -1)
+        own = move.counts(before, behind * weight[:n])
+        known = found.get(id(move))
+        found[id(move)] = move, own if known is None else known[1].add_(own)
+        after = move.back(behind)
+    counts = [(move.log_table, _over_joint(move, own)) for move, own in found.values()]
+    start = ready.chain.start.table
+    counts.append((start, (ready.start * (after * weight).sum(0)).reshape(start.shape)))
+    return counts + _token_counts(ready, batch, passed), torch.cat(ends)
 
 
 def _over_joint(move: Transition, found: Tensor) -> Tensor:
@@ -300,28 +352,44 @@ def _over_joint(move: Transition, found: Tensor) -> Tensor:
     return counts.permute(*(int(axis) for axis in np.argsort(move.axes))).unsqueeze(0)
 
 
-def _parents(step: Step, here: Tensor) -> Tensor:
-    """Return the probabilities of what a position's token depends on, shape (n, Π parents)."""
-    drop = [1 + axis for axis, name in enumerate(step.carry) if name not in step.emission.scope]
-    own = here.sum(drop) if drop else here
-    kept = [name for name in step.carry if name in step.emission.scope]
-    order = [1 + kept.index(name) for name in step.emission.scope]
-    return own.permute(0, *order).reshape(len(here), -1)
+def _reported(ready: ChainPass, step: Step, here: Tensor) -> Tensor:
+    sizes = [ready.graph.sizes[name] for name in step.carry]
+    whole = Leaf(step.carry, here.log().reshape(len(here), *sizes), batched=True)
+    return combine([whole], step.present).table.exp()
 
 
-def sum_by_token(tokens: TokenTable, found: Sequence[tuple[NDArray[np.int64], Tensor]]) -> Tensor:
-    """Add up what was found at each token, shape (vocabulary, Π parents)."""
-    index = np.concatenate([each for each, _ in found])
-    values = torch.cat([each for _, each in found])
-    is_seen = index != UNOBSERVED
-    if not is_seen.all():
-        index, values = index[is_seen], values[torch.from_numpy(is_seen)]
-    n_tokens = tokens.rows.shape[0]
+def _token_counts(
+    ready: ChainPass, batch: ChainBatch, passed: Passed
+) -> list[tuple[Tensor, Tensor]]:
+    """Return how often each token is expected in each state, of each table of tokens."""
+    counts: dict[int, tuple[Tensor, Tensor]] = {}
+    for tokens, first, stop in ready.token_tables(len(batch.active)):
+        width = tokens.rows.shape[1]
+        values = torch.cat(
+            [
+                _by_parent(passed.states[t], ready.transitions[t].token, width)
+                for t in range(first, stop)
+            ]
+        )
+        index = batch.tokens[batch.starts[first] : batch.starts[stop]]
+        own = sum_by_token(index, values, len(tokens.rows))
+        known = counts.get(id(tokens))
+        counts[id(tokens)] = tokens.rows, own if known is None else known[1] + own
+    return list(counts.values())
+
+
+def _by_parent(here: Tensor, columns: Tensor | None, width: int) -> Tensor:
+    if columns is None:
+        return here
+    return here.new_zeros(len(here), width).index_add_(1, columns, here)
+
+
+def sum_by_token(index: Tensor, values: Tensor, n_tokens: int) -> Tensor:
+    """Add up the rows of ``values`` by token, shape (n_tokens, width); others count as unseen."""
     if values.device.type != "cpu":
-        total = torch.zeros(n_tokens, values.shape[1], dtype=values.dtype, device=values.device)
-        return total.index_add_(0, torch.from_numpy(index).to(values.device), values)
+        total = values.new_zeros(n_tokens + 1, values.shape[1])
+        return total.index_add_(0, index, values)[:n_tokens]
     # A product with a sparse matrix: torch's own index_add_ takes ten times as long on the CPU.
-    order = np.argsort(index, kind="stable")
-    ends = np.concatenate([[0], np.bincount(index, minlength=n_tokens).cumsum()])
-    one_each = csr_matrix((np.ones(len(index)), order, ends), shape=(n_tokens, len(index)))
-    return torch.from_numpy(one_each @ values.numpy())
+    n = len(index)
+    rows = csc_matrix((np.ones(n), index.numpy(), np.arange(n + 1)), shape=(n_tokens + 1, n))
+    return torch.from_numpy(rows @ values.numpy())[:n_tokens]

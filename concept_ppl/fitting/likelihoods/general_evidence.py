@@ -5,7 +5,7 @@ gradients by automatic differentiation, so that one chunk at a time is held.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from concept_ppl.inference.exact.sequences import forward, unroll
 from concept_ppl.logspace import by_row, logsumexp
 from concept_ppl.programs.factors import FactorGraph
 
-from .chain_evidence import ChainPass, backward_pass, forward_pass
+from .chain_evidence import ChainBatch, ChainPass, backward_pass, forward_pass
 from .program import Piece
 
 Indices = Mapping[str, NDArray[np.int64]]
@@ -45,6 +45,9 @@ class GeneralEvidence:
     given: Indices
     next_tokens: Indices
     chunk: int
+    _laid_out: dict[tuple[int, int], ChainBatch] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def n_contexts(self) -> int:
@@ -55,7 +58,13 @@ class GeneralEvidence:
         """Return the evidence of some contexts."""
         given = {name: values[rows] for name, values in self.given.items()}
         following = {name: values[rows] for name, values in self.next_tokens.items()}
-        return replace(self, contexts=self.contexts.take(rows), given=given, next_tokens=following)
+        return replace(
+            self,
+            contexts=self.contexts.take(rows),
+            given=given,
+            next_tokens=following,
+            _laid_out={},
+        )
 
     def by_context(self, tables: Sequence[Tensor], rows: NDArray[np.int64] | None = None) -> Tensor:
         """Return log p(x) of all or some contexts, shape (n,); differentiable, also twice."""
@@ -112,24 +121,30 @@ class GeneralEvidence:
         Contexts that probabilities cannot hold are answered in log-space; their part of the
         counts is left to their own gradient, by a table of one number.
         """
-        order = rows[np.argsort(-self.contexts.lengths[rows], kind="stable")]
-        part, last = self.contexts.take(order), self._last(ready, order)
-        total, passed, doubtful = forward_pass(ready, part, last)
-        place = torch.from_numpy(np.argsort(order))
+        batch = self._batch(ready, rows)
+        order, last = batch.order, self._last(ready, batch.order)
+        total, passed, doubtful = forward_pass(ready, batch, last)
         counts: list[tuple[Tensor, Tensor]] = []
         if weights is not None:
             own = weights[torch.from_numpy(order - rows[0])]
-            sure = torch.where(torch.from_numpy(doubtful), 0.0, own)
-            counts, ends = backward_pass(ready, part, passed, sure)
+            counts, ends = backward_pass(ready, batch, passed, own.masked_fill(doubtful, 0.0))
             if last is not None:
                 counts.append((last, ends))
-        if doubtful.any():
-            which = torch.from_numpy(np.flatnonzero(doubtful))
-            found = self._answer(tables, order[doubtful])
+        if bool(doubtful.any()):
+            which = doubtful.nonzero().squeeze(1)
+            found = self._answer(tables, order[which.numpy(force=True)])
             total[which] = found.detach()
             if weights is not None:
                 counts.append((found, own[which]))
-        return total[place], counts
+        return total[torch.from_numpy(np.argsort(order))], counts
+
+    def _batch(self, ready: ChainPass, rows: NDArray[np.int64]) -> ChainBatch:
+        """Return some contexts laid out for passes along their positions; made once."""
+        key = int(rows[0]), len(rows)
+        if key not in self._laid_out:
+            n_values, device = ready.graph.vocabulary_size, ready.graph.device
+            self._laid_out[key] = ChainBatch.of(self.contexts, rows, n_values, device)
+        return self._laid_out[key]
 
     def _last(self, ready: ChainPass, rows: NDArray[np.int64]) -> Tensor | None:
         """Return log p(next tokens | reported concepts), or None where none was observed."""
