@@ -233,7 +233,7 @@ class ChainPass:
         for tokens, first, stop in self.token_tables(len(batch.active)):
             own = slice(batch.starts[first], batch.starts[stop])
             rows = self.probabilities[id(tokens)].index_select(0, batch.tokens[own])
-            found += rows.split(batch.active[first:stop])
+            found += torch.split(rows, list(batch.active[first:stop]))
         return found
 
 
@@ -287,8 +287,9 @@ def forward_pass(
             value = (state[n_after[t] :] * own).sum(1, keepdim=True)
             total[n_after[t] : active] += value.log().squeeze(1)
             passed.ends[t] = own / value
-    for t, logs in enumerate(torch.cat(passed.scales).log().squeeze(1).split(batch.active)):
-        total[: batch.active[t]] += logs
+    logs = torch.cat(passed.scales).log().squeeze(1)
+    for t, active in enumerate(batch.active):
+        total[:active] += batch.at(logs, t)
     doubtful = torch.isneginf(total)
     for one in passed.states:
         if bool(((one > 0) & (one < SMALLEST_STATE)).any()):
