@@ -72,6 +72,7 @@ def fit(
     checkpoint_seconds: float = SECONDS_BETWEEN,
     progress: Report | None = None,
     memory: float = 2e9,
+    device: torch.device | str = "cpu",
 ) -> Fit:
     """Learn the continuous sites and ``pyro.param`` statements of a program from tokens.
 
@@ -130,6 +131,9 @@ def fit(
         Called with :class:`~concept_ppl.fitting.Progress` at each iteration.
     memory
         Budget in bytes for the tables of a chunk of contexts.
+    device
+        Where contexts lie and log p(x) is computed, by all methods; parameters, optimisers and
+        samplers stay on the CPU.
 
     Raises
     ------
@@ -163,6 +167,7 @@ def fit(
         next_tokens=next_tokens,
         values=values,
         memory=memory,
+        device=device,
     )
     first = _start(likelihood.program, start)
     identity = identity_of(

@@ -78,7 +78,10 @@ class GeneralEvidence:
     def _answer(self, tables: Sequence[Tensor], rows: NDArray[np.int64]) -> Tensor:
         graph = self.piece.graph(tables)
         part = self.contexts.take(rows)
-        given = {name: torch.from_numpy(index[rows]) for name, index in self.given.items()}
+        given = {
+            name: torch.from_numpy(index[rows]).to(graph.device)
+            for name, index in self.given.items()
+        }
         following = {name: index[rows] for name, index in self.next_tokens.items()}
         answer = _along_positions if graph.moving else _by_elimination
         return answer(graph, part, given, following)
@@ -93,9 +96,9 @@ class GeneralEvidence:
         with torch.no_grad():
             ready = self._ready(tables)
             if ready is None:
-                return self.by_context(tables).numpy()
+                return self.by_context(tables).numpy(force=True)
             parts = [self._scaled(ready, tables, rows, None)[0] for rows in self._many(ready)]
-            return torch.cat(parts).numpy()
+            return torch.cat(parts).numpy(force=True)
 
     def _ready(self, tables: Sequence[Tensor]) -> ChainPass | None:
         """Return the graph for passes in probabilities, where that is possible."""
@@ -126,7 +129,7 @@ class GeneralEvidence:
         total, passed, doubtful = forward_pass(ready, batch, last)
         counts: list[tuple[Tensor, Tensor]] = []
         if weights is not None:
-            own = weights[torch.from_numpy(order - rows[0])]
+            own = weights[torch.from_numpy(order - rows[0]).to(weights.device)]
             counts, ends = backward_pass(ready, batch, passed, own.masked_fill(doubtful, 0.0))
             if last is not None:
                 counts.append((last, ends))
@@ -136,7 +139,7 @@ class GeneralEvidence:
             total[which] = found.detach()
             if weights is not None:
                 counts.append((found, own[which]))
-        return total[torch.from_numpy(np.argsort(order))], counts
+        return total[torch.from_numpy(np.argsort(order)).to(total.device)], counts
 
     def _batch(self, ready: ChainPass, rows: NDArray[np.int64]) -> ChainBatch:
         """Return some contexts laid out for passes along their positions; made once."""
@@ -160,7 +163,7 @@ class GeneralEvidence:
 def _next_leaf(graph: FactorGraph, name: str, values: NDArray[np.int64]) -> Leaf:
     factor = graph.next_tokens[name]
     rows = factor.table.movedim(-1, 0)
-    index = torch.from_numpy(np.where(values >= 0, values, len(rows)))
+    index = torch.from_numpy(np.where(values >= 0, values, len(rows))).to(rows.device)
     padded = torch.cat([rows, torch.zeros_like(rows[:1])])
     return Leaf(factor.scope, padded.index_select(0, index), batched=True)
 
@@ -184,7 +187,7 @@ def _along_positions(
 ) -> Tensor:
     chain = unroll(graph)
     order = np.argsort(-contexts.lengths, kind="stable")
-    index = torch.from_numpy(order)
+    index = torch.from_numpy(order).to(graph.device)
     known = {name: values[index] for name, values in given.items()}
     states, _ = forward(graph, chain, contexts.take(order), known, keep=False)
     total = states
@@ -201,11 +204,11 @@ class _Total(torch.autograd.Function):
     def forward(ctx: Any, evidence: GeneralEvidence, weights: Any, *tables: Tensor) -> Tensor:
         leaves = [table.detach().requires_grad_() for table in tables]
         gradients = [torch.zeros_like(table) for table in tables]
-        total = torch.zeros((), dtype=torch.float64)
+        total = gradients[0].new_zeros(())
         with torch.enable_grad():
             ready = evidence._ready(leaves)
         for rows in evidence._many(ready):
-            weight = torch.from_numpy(weights[rows])
+            weight = torch.from_numpy(weights[rows]).to(total.device)
             with torch.enable_grad():
                 if ready is None:
                     found = evidence._answer(leaves, rows)

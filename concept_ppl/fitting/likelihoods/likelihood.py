@@ -18,6 +18,7 @@ from concept_ppl.inference.plans import dense_scope, make_plan
 from concept_ppl.programs.graph_assembly import Model
 
 from .dense_evidence import DenseEvidence, dense_evidence
+from .device_evidence import DeviceEvidence
 from .general_evidence import GeneralEvidence
 from .program import Piece, Program, Values, learn_structure
 
@@ -45,7 +46,7 @@ class Likelihood:
     """
 
     program: Program
-    evidence: tuple[DenseEvidence | GeneralEvidence, ...]
+    evidence: tuple[DenseEvidence | GeneralEvidence | DeviceEvidence, ...]
     place: NDArray[np.int64]
     weights: NDArray[np.float64]
     own_weights: NDArray[np.float64] | None
@@ -146,6 +147,7 @@ def make_likelihood(
     next_tokens: Mapping[str, Any] | None = None,
     values: Mapping[str, Any] | None = None,
     memory: float = 2e9,
+    device: torch.device | str = "cpu",
 ) -> Likelihood:
     """Learn a program's structure and lay the contexts out for it.
 
@@ -164,6 +166,8 @@ def make_likelihood(
         Parameters that are known and stay as they are.
     memory
         Budget in bytes for the tables of a chunk of contexts.
+    device
+        Where contexts lie and log p(x) is computed; parameters stay on the CPU.
 
     Raises
     ------
@@ -188,7 +192,9 @@ def make_likelihood(
         own, after = _take(known, piece.rows), _take(following, piece.rows)
         first, inverse = _distinct(part, [*own.values(), *after.values()])
         own, after = _take(own, first), _take(after, first)
-        evidence.append(_evidence(piece, part.take(first), own, after, memory))
+        found = _evidence(piece, part.take(first), own, after, memory)
+        there = torch.device(device)
+        evidence.append(found if there.type == "cpu" else DeviceEvidence(found, there))
         place[piece.rows] = n_before + inverse
         n_before += len(first)
     each = np.ones(n) if own_weights is None else own_weights
