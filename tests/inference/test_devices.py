@@ -16,7 +16,7 @@ from concept_ppl.programs import compile_model
 
 from ..support.pretended_device import pretended_device
 
-WORLDS = ("latent_classes", "concept_dag", "hidden_dice", "switching_languages", "topic_mixture")
+WORLDS = ("latent_classes", "concept_dag", "hidden_dice", "topic_mixture")
 
 
 def contexts_of(name, n=12):
@@ -37,6 +37,7 @@ def test_a_posterior_on_a_device_is_that_of_the_cpu(name):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_elimination_and_positions_on_a_device():
     model, contexts = contexts_of("hidden_dice")
     here = posterior(model, contexts, filtered=True, smoothed=True)
@@ -112,9 +113,12 @@ def test_a_fit_on_a_device_is_that_of_the_cpu(method):
     options = {"restarts": 1, "chains": 1, "warmup": 2, "draws": 2, "max_tree_depth": 2, "seed": 0}
     options |= {"start": START, "iterations": 5} if method != "nuts" else {}
     options |= {"standard_errors": method == "em"}
-    here = fit(mixture, TOKENS, method, **options)
+    model = (
+        hidden_markov if method == "nuts" else mixture
+    )  # a mixture's chain has other coordinates
+    here = fit(model, TOKENS, method, **options)
     with pretended_device() as device:
-        there = fit(mixture, TOKENS, method, device=device, **options)
+        there = fit(model, TOKENS, method, device=device, **options)
     for name, draws in here.draws.items():
         np.testing.assert_allclose(draws, there.draws[name], rtol=1e-6, atol=1e-8)
 
