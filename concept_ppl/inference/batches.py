@@ -90,8 +90,10 @@ def require_tokens(graph: FactorGraph, contexts: Contexts, rows: Rows | None = N
     ``rows`` are the numbers by which the caller knows the contexts.
     """
     numbers = contexts.first_row + np.arange(len(contexts)) if rows is None else rows
-    outside = (contexts.tokens >= graph.vocabulary_size) | (contexts.tokens < UNOBSERVED)
-    if outside.any():
+    tokens = contexts.tokens
+    largest, least = tokens.max(initial=UNOBSERVED), tokens.min(initial=UNOBSERVED)
+    if largest >= graph.vocabulary_size or least < UNOBSERVED:
+        outside = (tokens >= graph.vocabulary_size) | (tokens < UNOBSERVED)
         position = int(np.argmax(outside))
         row = numbers[np.searchsorted(np.cumsum(contexts.lengths), position, side="right")]
         raise InputError(
