@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from concept_ppl.programs.graph_assembly import Model
 
 from .dense_evidence import DenseEvidence, dense_evidence
 from .device_evidence import DeviceEvidence
+from .file_evidence import Evidence, FileEvidence, facts_of, require_fitting_tokens
 from .general_evidence import GeneralEvidence
 from .program import Piece, Program, Values, learn_structure
 
@@ -46,7 +48,7 @@ class Likelihood:
     """
 
     program: Program
-    evidence: tuple[DenseEvidence | GeneralEvidence | DeviceEvidence, ...]
+    evidence: tuple[Evidence | FileEvidence, ...]
     place: NDArray[np.int64]
     weights: NDArray[np.float64]
     own_weights: NDArray[np.float64] | None
@@ -217,6 +219,48 @@ def _evidence(
     names |= set(dense_scope(graph, tuple(given)))
     scope = tuple(name for name in graph.concepts if name in names)
     return dense_evidence(piece, scope, contexts, given, following)
+
+
+def likelihood_of_file(
+    model: Model,
+    path: Path,
+    *,
+    values: Mapping[str, Any] | None = None,
+    memory: float = 2e9,
+    device: torch.device | str = "cpu",
+) -> Likelihood:
+    """Learn a program's structure for a token file whose contexts are read again at each pass.
+
+    Parameters
+    ----------
+    model, values, memory, device
+        As in :func:`make_likelihood`.
+    path
+        Parquet with a column ``x``; no column ``weight`` and none of next tokens is read.
+
+    Raises
+    ------
+    InputError, ModelError
+        As there, and if the program means something else at each length of context.
+    """
+    facts = facts_of(path)
+    program = learn_structure(model, facts.lengths, values=values)
+    if len(program.pieces) > 1:
+        raise InputError(
+            f"model {program.name} means something else at each length of context, so that {path} "
+            f"cannot be read in parts; give the contexts themselves."
+        )
+    (piece,), there = program.pieces, torch.device(device)
+    require_fitting_tokens(piece, path, facts)
+
+    def lay_out(contexts: Contexts) -> Evidence:
+        found = _evidence(piece, contexts, {}, {}, memory)
+        return found if there.type == "cpu" else DeviceEvidence(found, there)
+
+    n, evidence = facts.n_contexts, FileEvidence(piece, path, facts.n_contexts, lay_out)
+    likelihood = Likelihood(program, (evidence,), np.arange(n), np.ones(n), None, n, facts.n_tokens)
+    _require_possible(likelihood)
+    return likelihood
 
 
 def _column(tokens: Batch, name: str) -> Any:
