@@ -26,7 +26,7 @@ def token_files(path: str | Path) -> list[Path]:
     if Path(path).is_dir():
         found = sorted(Path(path).glob("*.parquet"))
         if not found:
-            raise InputError(f"{path} is a folder without a file *.parquet.")
+            raise InputError(f"{path} is a folder without a Parquet file (*.parquet).")
         return found
     if has_magic(str(path)) and not Path(path).exists():
         found = sorted(Path(name) for name in glob(str(path)))  # noqa: PTH207  (anywhere)

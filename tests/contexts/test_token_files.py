@@ -48,7 +48,7 @@ def test_a_folder_and_a_pattern_name_files(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: path.mkdir(), "a folder without a file"),
+        (lambda path: path.mkdir(), "a folder without a Parquet file"),
         (lambda path: path.write_text("no"), "not a readable Parquet file"),
         (lambda path: None, "does not exist"),
         (lambda path: pq.write_table(pa.table({"z": [1]}), path), "no column x"),
