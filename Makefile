@@ -33,6 +33,8 @@ bench: .venv/installed .venv/peers .venv/smollm2  ## speed and memory against pe
 	@$(BIN)/python benchmarks/implied_posterior.py --large
 	@$(BIN)/python benchmarks/extraction.py
 	@$(BIN)/python benchmarks/fit.py
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/hidden_markov.py
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/streams.py
 	@$(BIN)/python benchmarks/predictors.py
 
 validity: .venv/installed  ## size and coverage of the analyses on planted worlds; takes a night, goes on where it stopped

@@ -86,7 +86,7 @@ def fit(
 
     goes_on_from(checkpoint, "with --checkpoint FILE it would go on")
     require_free_file(output, force=force)
-    _require_cpu(device)
+    require_device(device)
     program = load_program(model, parameter)
     table, contexts = read_tokens(tokens)
     with naming(tokens):
@@ -110,6 +110,7 @@ def fit(
                 checkpoint=checkpoint,
                 progress=progress,
                 memory=memory,
+                device=device,
             )
     drawn: dict[str, Any] = {}
     try:
@@ -146,7 +147,7 @@ def compare(
     from concept_ppl.outputs import new_file
 
     del seed  # nothing here is drawn at random
-    _require_cpu(device)
+    require_device(device)  # what is compared has been computed
     files = {str(path): read_fit(path) for path in dict.fromkeys(fits)}
     _require_same_data(files)
     criterion = choose_criterion(files, by or "", held_out)
@@ -176,7 +177,7 @@ def check(
     """Ask whether a fit can be trusted and reproduces its tokens, and write a report folder."""
     from concept_ppl.analyses.studies.fits import check_fit
 
-    _require_cpu(device)
+    require_device(device)  # what is drawn again is drawn on the CPU
     page = check_fit(
         fit_file,
         output,
@@ -188,11 +189,6 @@ def check(
         force=force,
     )
     typer.echo(str(page))
-
-
-def _require_cpu(device: str) -> None:
-    if require_device(device) != "cpu":
-        raise InputError(f"fits are computed on the cpu; leave out --device {device}.")
 
 
 def _require_same_data(files: "dict[str, FitFile]") -> None:

@@ -1,7 +1,8 @@
 """Commands on generative models: list, simulate, answer exactly."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -18,7 +19,8 @@ from .options import (
     Parameters,
     Seed,
     TableOutput,
-    TokensFile,
+    TablesOutput,
+    TokensFiles,
     load_program,
     naming,
     require_device,
@@ -26,8 +28,11 @@ from .options import (
 from .progress import stage
 
 if TYPE_CHECKING:
+    from pyarrow import Table
+
     from concept_ppl.contexts.tokens import Contexts
     from concept_ppl.inference.results import Posterior
+    from concept_ppl.programs.graph_assembly import Model
 
 
 @app.command()
@@ -82,8 +87,8 @@ def simulate(
 @app.command()
 def posterior(
     model: ModelName,
-    tokens: TokensFile,
-    output: TableOutput,
+    tokens: TokensFiles,
+    output: TablesOutput,
     joint: Annotated[bool, typer.Option("--joint", help="Also write the joint log_joint.")] = False,
     draws: Annotated[
         int,
@@ -99,29 +104,62 @@ def posterior(
     device: Device = "cpu",
     force: Force = False,
 ) -> None:
-    """Compute the exact log-posterior of every concept for each context of a file."""
-    from concept_ppl.contexts.tokens import read_tokens
-    from concept_ppl.inference.posteriors import posterior as answer
-    from concept_ppl.outputs import new_file
+    """Compute the exact log-posterior of every concept for each context of a file, or of many."""
+    from concept_ppl.contexts.token_files import token_files
+    from concept_ppl.outputs import new_file, new_folder
 
     del seed  # nothing here is drawn at random
     require_device(device)
-    _, contexts = read_tokens(tokens)
+    files = token_files(tokens)
+    options = {"joint": joint, "memory": memory, "device": device, "impossible": impossible}
     if draws:
-        question = _averaging(model, parameter, draws)
+        answer = partial(_answer_whole, _averaging(model, parameter, draws), options)
     else:
-        question = partial(answer, load_program(model, parameter))
-    with new_file(output, force=force) as path:
-        with stage("posterior") as progress, naming(tokens):
-            result = question(
-                contexts,
-                joint=joint,
-                memory=memory,
-                device=device,
-                impossible=impossible,
-                progress=progress,
-            )
-        result.to_frame().to_parquet(path, index=False)
+        answer = partial(_answer_file, load_program(model, parameter), options)
+    if files == [tokens]:
+        with new_file(output, force=force) as path:
+            answer(tokens, path, output)
+        return
+    names = [file.name for file in files]
+    if len(set(names)) < len(names):
+        raise InputError(f"{tokens} names files of the same name; give them names of their own.")
+    with new_folder(output, force=force, known_by=names) as folder:
+        for file in files:
+            answer(file, folder / file.name, output / file.name)
+
+
+def _answer_file(
+    program: "Model", options: dict[str, Any], tokens: Path, path: Path, shown: Path
+) -> None:
+    """Answer the contexts of a file a row group at a time."""
+    from concept_ppl.contexts.row_groups import write_row_groups
+    from concept_ppl.contexts.token_files import n_rows_of, token_blocks
+    from concept_ppl.inference.streams import posterior_blocks
+
+    def tables() -> Iterator["Table"]:
+        with naming(tokens):
+            for answer in posterior_blocks(program, token_blocks(tokens), **options):
+                yield answer.to_arrow()
+
+    with stage("posterior") as progress:
+        write_row_groups(path, tables(), n_rows_of(tokens), shown=shown, progress=progress)
+
+
+def _answer_whole(
+    question: Callable[..., "Posterior"],
+    options: dict[str, Any],
+    tokens: Path,
+    path: Path,
+    shown: Path,
+) -> None:
+    """Answer the contexts of a file at once, as an average over draws needs them."""
+    from concept_ppl.contexts.tokens import read_tokens
+
+    del shown
+    _, contexts = read_tokens(tokens)
+    with stage("posterior") as progress, naming(tokens):
+        result = question(contexts, progress=progress, **options)
+    result.to_frame().to_parquet(path, index=False)
 
 
 def _averaging(model: str, parameter: list[str], draws: int) -> Callable[..., "Posterior"]:

@@ -103,6 +103,15 @@ TableOutput = Annotated[
         callback=_named_as("Parquet", ".parquet", ".pq"),
     ),
 ]
+TablesOutput = Annotated[
+    Path,
+    typer.Option(
+        "-o",
+        "--output",
+        help="Parquet file to write; the folder, where many are read.",
+        callback=_named_as("Parquet", ".parquet", ".pq"),
+    ),
+]
 FitOutput = Annotated[
     Path,
     typer.Option(
@@ -121,6 +130,10 @@ CsvOutput = Annotated[
 LANGUAGE_MODELS = "smollm2, gemma3-270m, a hub id, a local folder, or a .gguf file"
 LanguageModelName = Annotated[str, typer.Argument(help=f"{LANGUAGE_MODELS}.")]
 TokensFile = Annotated[Path, typer.Argument(help="Parquet with a column x (list of int).")]
+TokensFiles = Annotated[
+    Path,
+    typer.Argument(help="Parquet with a column x (list of int), a folder of such, or a pattern."),
+]
 ModelName = Annotated[str, typer.Argument(help="A zoo model, file.py, or file.py:function.")]
 
 
@@ -161,10 +174,12 @@ def named_path(text: str) -> tuple[str, Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Put the file's name before a sentence about one of its rows."""
+    """Put the file's name before a sentence about one of its rows, where it does not say it."""
     try:
         yield
     except InputError as error:
+        if str(error).startswith(str(path)):
+            raise
         raise InputError(f"{path}: {error}") from error
 
 

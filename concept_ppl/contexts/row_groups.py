@@ -17,7 +17,7 @@ SMALLER = "make fewer rows, or name a file on another disk"
 
 def write_row_groups(
     path: Path,
-    blocks: Iterable[pd.DataFrame],
+    blocks: Iterable[pd.DataFrame | pa.Table],
     n_rows: int,
     *,
     shown: str | Path,
@@ -44,7 +44,9 @@ def write_row_groups(
         If the disk has less room than all rows will take, by the size of the first block; only
         that one has been made then, and nothing was written.
     """
-    tables = (pa.Table.from_pandas(block) for block in blocks)
+    tables = (
+        block if isinstance(block, pa.Table) else pa.Table.from_pandas(block) for block in blocks
+    )
     first = next(tables)
     require_room(shown, _size_of(first) * n_rows // max(first.num_rows, 1), SMALLER)
     done = 0

@@ -35,10 +35,13 @@ class Contexts:
     tokens : int64 array, shape (sum of lengths,)
         The contexts one after the other; −1 is a position whose token was not observed.
     lengths : int64 array, shape (n_contexts,)
+    first_row : int
+        What messages call the first one, where they are a part of a longer file.
     """
 
     tokens: NDArray[np.int64]
     lengths: NDArray[np.int64]
+    first_row: int = 0
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -238,22 +241,36 @@ def read_tokens(path: str | Path) -> tuple[pd.DataFrame, Contexts]:
     if "x" not in file.column_names:
         names = listed(file.column_names)
         raise InputError(f"{path} has no column x (list of token indices); it has: {names}.")
-    column = file.column("x").combine_chunks()
+    contexts = contexts_of(file.column("x"), path)
+    return file.drop_columns(["x"]).to_pandas(), contexts
+
+
+def contexts_of(x: pa.ChunkedArray, path: str | Path, first_row: int = 0) -> Contexts:
+    """Return the contexts of a column x of a file; a null inside a list is an unobserved token.
+
+    Raises
+    ------
+    InputError
+        If the column holds no lists of token indices; the message names file and row.
+    """
+    column = x.combine_chunks()
     if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
         raise InputError(f"{path}: column x must hold lists of integers, not {column.type}.")
     values = column.flatten()
     if not (pa.types.is_integer(values.type) or pa.types.is_null(values.type)):
         raise InputError(f"{path}: column x must hold lists of integers, not {column.type}.")
     if column.null_count:
-        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0]) + first_row
         raise InputError(f"{path}, row {row}: x is null; write an empty list for no context.")
     lengths = column.value_lengths().cast(pa.int64()).to_numpy(zero_copy_only=False)
-    _require_indices(path, values, lengths)
+    _require_indices(path, values, lengths, first_row)
     tokens = values.cast(pa.int64()).fill_null(UNOBSERVED).to_numpy(zero_copy_only=False)
-    return file.drop_columns(["x"]).to_pandas(), Contexts(np.array(tokens), np.array(lengths))
+    return Contexts(np.array(tokens), np.array(lengths), first_row)
 
 
-def _require_indices(path: str | Path, values: pa.Array, lengths: NDArray[np.int64]) -> None:
+def _require_indices(
+    path: str | Path, values: pa.Array, lengths: NDArray[np.int64], first_row: int
+) -> None:
     """Refuse tokens below zero (a −1 would count as unobserved) or past 64 bits with sign."""
     if pa.types.is_null(values.type):
         return
@@ -264,7 +281,7 @@ def _require_indices(path: str | Path, values: pa.Array, lengths: NDArray[np.int
         reason = "is 2^63 or more; number the vocabulary from 0"
     places = np.flatnonzero(wrong.fill_null(False).to_numpy(zero_copy_only=False))
     if len(places):
-        row = int(np.searchsorted(np.cumsum(lengths), places[0], side="right"))
+        row = int(np.searchsorted(np.cumsum(lengths), places[0], side="right")) + first_row
         raise InputError(f"{path}, row {row}: token {values[int(places[0])]} {reason}.")
 
 

@@ -29,11 +29,17 @@ from concept_ppl.fitting.fits.findings import (
     flat_concepts,
 )
 from concept_ppl.fitting.fits.fits import Fit
-from concept_ppl.fitting.likelihoods.likelihood import Batch, Likelihood, make_likelihood
+from concept_ppl.fitting.likelihoods.likelihood import (
+    Batch,
+    Likelihood,
+    likelihood_of_file,
+    make_likelihood,
+)
 from concept_ppl.fitting.likelihoods.program import Program
 from concept_ppl.programs.graph_assembly import Model
 
 from .assembly import Found, assembled
+from .options import require_options, require_whole_passes
 
 METHODS = ("em", "map", "svi", "nuts")
 ITERATIONS = {"em": 2000, "map": 200, "svi": 3000, "nuts": 0}
@@ -46,7 +52,7 @@ LEARNING_RATES = {"map": 0.05, "svi": 0.02}
 
 def fit(
     model: Model,
-    tokens: Batch,
+    tokens: Batch | str | Path,
     method: str = "em",
     *,
     weights: Sequence[float] | NDArray[np.float64] | None = None,
@@ -72,6 +78,7 @@ def fit(
     checkpoint_seconds: float = SECONDS_BETWEEN,
     progress: Report | None = None,
     memory: float = 2e9,
+    device: torch.device | str = "cpu",
 ) -> Fit:
     """Learn the continuous sites and ``pyro.param`` statements of a program from tokens.
 
@@ -82,7 +89,9 @@ def fit(
         ``pyro.param`` statements or continuous sites, whose distributions are their priors.
     tokens
         Lists of token indices, a rectangular tensor, a table with a column ``x``, or
-        :class:`~concept_ppl.contexts.Contexts`; −1 (``None``, null) is unobserved.
+        :class:`~concept_ppl.contexts.Contexts`; −1 (``None``, null) is unobserved. A path names a
+        Parquet file with a column ``x`` that memory need not hold: ``em`` and ``map`` read it again
+        at each pass, and keep 40 bytes a context.
     method
         ``em``: expectation maximisation, to the likelihood's or, with priors, the posterior's mode.
         ``map``: the same mode by L-BFGS, or with ``batch_size`` by Adam. ``svi``: variational
@@ -130,6 +139,9 @@ def fit(
         Called with :class:`~concept_ppl.fitting.Progress` at each iteration.
     memory
         Budget in bytes for the tables of a chunk of contexts.
+    device
+        Where contexts lie and log p(x) is computed, by all methods; parameters, optimisers and
+        samplers stay on the CPU.
 
     Raises
     ------
@@ -153,22 +165,31 @@ def fit(
         "max_tree_depth": max_tree_depth,
         "seed": seed,
     }
-    _require_options(options)
-    contexts = as_contexts(tokens)
-    likelihood = make_likelihood(
-        model,
-        tokens,
-        weights=weights,
-        given=given,
-        next_tokens=next_tokens,
-        values=values,
-        memory=memory,
-    )
+    require_options(options)
+    if isinstance(tokens, str | Path):
+        own = {"weights": weights, "given": given, "next_tokens": next_tokens}
+        require_whole_passes(method, batch_size, standard_errors, own)
+        likelihood = likelihood_of_file(
+            model, Path(tokens), values=values, memory=memory, device=device
+        )
+        digested = [np.array([likelihood.n_contexts, likelihood.n_tokens]), np.zeros(0)]
+    else:
+        contexts = as_contexts(tokens)
+        likelihood = make_likelihood(
+            model,
+            tokens,
+            weights=weights,
+            given=given,
+            next_tokens=next_tokens,
+            values=values,
+            memory=memory,
+            device=device,
+        )
+        digested = [contexts.tokens, contexts.lengths]
     first = _start(likelihood.program, start)
     identity = identity_of(
         options,
-        contexts.tokens,
-        contexts.lengths,
+        *digested,
         likelihood.weights,
         {name: np.asarray(index) for name, index in (given or {}).items()},
         {name: p.shape for name, p in likelihood.program.parameters.items()},
@@ -180,22 +201,6 @@ def fit(
     run = _RUNS[method]
     found = run(likelihood, options, first, file, progress, standard_errors)
     return assembled(model, likelihood, options, found, tuple(given or ()), log_likelihood)
-
-
-def _require_options(options: Mapping[str, Any]) -> None:
-    counts = {"restarts": 1, "chains": 1, "draws": 1, "warmup": 0, "max_tree_depth": 1}
-    if options["method"] != "nuts":
-        counts["iterations"] = 1
-    for name, least in counts.items():
-        if not isinstance(options[name], int) or options[name] < least:
-            raise InputError(f"{name} must be a whole number from {least}, not {options[name]!r}.")
-    if not options["tolerance"] >= 0:
-        raise InputError(f"tolerance must be at least 0, not {options['tolerance']}.")
-    if options["batch_size"] is not None and options["method"] in {"em", "nuts"}:
-        raise InputError(
-            f"method '{options['method']}' takes all contexts at once; leave out batch_size, or "
-            f"use method 'map' or 'svi'."
-        )
 
 
 def _start(program: Program, start: Mapping[str, Any] | None) -> dict[str, Tensor] | None:

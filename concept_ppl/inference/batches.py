@@ -80,7 +80,7 @@ def graphs_for(
         return
     graphs = compile_lengths(model, contexts.lengths, values=values, device=device, dtype=dtype)
     for graph, rows in graphs:
-        require_tokens(graph, contexts.take(rows), rows)
+        require_tokens(graph, contexts.take(rows), rows + contexts.first_row)
         yield graph, rows
 
 
@@ -89,9 +89,11 @@ def require_tokens(graph: FactorGraph, contexts: Contexts, rows: Rows | None = N
 
     ``rows`` are the numbers by which the caller knows the contexts.
     """
-    numbers = np.arange(len(contexts)) if rows is None else rows
-    outside = (contexts.tokens >= graph.vocabulary_size) | (contexts.tokens < UNOBSERVED)
-    if outside.any():
+    numbers = contexts.first_row + np.arange(len(contexts)) if rows is None else rows
+    tokens = contexts.tokens
+    largest, least = tokens.max(initial=UNOBSERVED), tokens.min(initial=UNOBSERVED)
+    if largest >= graph.vocabulary_size or least < UNOBSERVED:
+        outside = (tokens >= graph.vocabulary_size) | (tokens < UNOBSERVED)
         position = int(np.argmax(outside))
         row = numbers[np.searchsorted(np.cumsum(contexts.lengths), position, side="right")]
         raise InputError(

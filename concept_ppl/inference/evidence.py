@@ -17,8 +17,10 @@ from torch.nn.functional import embedding_bag
 from concept_ppl.contexts.tokens import UNOBSERVED, Contexts
 from concept_ppl.inference.exact.contraction import Leaf, align
 from concept_ppl.logspace import by_row
-from concept_ppl.programs.factors import Emission, FactorGraph
+from concept_ppl.programs.factors import Emission, FactorGraph, TokenTable
 
+PAIR_CELLS = 2**16
+"""Largest table of all pairs of tokens: 512 kB, what a core's cache holds."""
 NARROW = 32
 """Up to so many columns a float64 bag is summed position by position, 3 to 10 times as fast."""
 MAX_LAID_OUT = 2**20
@@ -36,13 +38,17 @@ def evidence_leaves(
         Concepts whose value is known: name to value indices, shape (n_contexts,), −1 for unknown.
     """
     by_scope: dict[tuple[str, ...], Tensor] = {}
-    columns = contexts.padded(graph.n_tokens) if len(graph.emissions) > 1 else None
-    for emission in graph.emissions:
+    emissions = graph.emissions[:1] if _reads_one_table(graph) else graph.emissions
+    columns = contexts.padded(graph.n_tokens) if len(emissions) > 1 else None
+    for emission in emissions:
         if emission.start >= max(contexts.longest, 1):
             break
         if columns is None:
             tokens = emission.tokens
-            table = _bag(tokens.rows, graph.vocabulary_size if tokens.varies else 0, contexts)
+            if _goes_by_pairs(tokens, contexts):
+                table = _sum_by_pair(tokens.pairs, graph.vocabulary_size + 1, contexts)
+            else:
+                table = _bag(tokens.rows, graph.vocabulary_size if tokens.varies else 0, contexts)
         else:
             table = token_rows(emission, torch.from_numpy(columns[:, emission.start]))
         table = table.reshape(-1, *(graph.sizes[name] for name in emission.scope))
@@ -50,6 +56,15 @@ def evidence_leaves(
         by_scope[emission.scope] = table if known is None else known + table
     leaves = [Leaf(scope, table, batched=True) for scope, table in by_scope.items()]
     return leaves + [observed(graph, name, index) for name, index in given.items()]
+
+
+def _reads_one_table(graph: FactorGraph) -> bool:
+    """Whether all positions read one table over one scope, so that tokens are counted anywhere."""
+    first = graph.emissions[0]
+    return len(graph.emissions) == 1 or all(
+        e.tokens is first.tokens and e.scope == first.scope and not e.tokens.varies
+        for e in graph.emissions
+    )
 
 
 def observed(graph: FactorGraph, name: str, index: Tensor) -> Leaf:
@@ -88,6 +103,31 @@ def _bag(rows: Tensor, stride: int, contexts: Contexts) -> Tensor:
     )
 
 
+def _goes_by_pairs(tokens: TokenTable, contexts: Contexts) -> bool:
+    """Whether a table of all pairs of tokens is small enough to be looked up in half as often."""
+    rows = tokens.rows
+    n_cells = (len(rows) + 1) ** 2 * rows.shape[1]
+    is_narrow = rows.dtype == torch.float64 and rows.shape[1] <= NARROW
+    is_small = n_cells <= PAIR_CELLS and n_cells <= contexts.tokens.size
+    on_cpu = rows.device.type == "cpu" and not rows.requires_grad
+    return is_narrow and is_small and on_cpu and not tokens.varies and contexts.longest > 1
+
+
+def _sum_by_pair(pairs: Tensor, base: int, contexts: Contexts) -> Tensor:
+    """Sum the rows of each context's tokens, two tokens at a time."""
+    columns = contexts.padded().T
+    n_pairs = len(columns) // 2
+    index = np.multiply(columns[: 2 * n_pairs : 2], base, order="C")
+    index += columns[1 : 2 * n_pairs : 2]
+    index += base + 1
+    total = pairs.index_select(0, torch.from_numpy(index[0]))
+    for column in index[1:]:
+        total += pairs.index_select(0, torch.from_numpy(column))
+    if len(columns) % 2:  # the last token, beside one that was not observed
+        total += pairs.index_select(0, torch.from_numpy(np.ascontiguousarray(columns[-1]) + 1))
+    return total
+
+
 def _sum_by_position(rows: Tensor, stride: int, contexts: Contexts) -> Tensor:
     """Do as :func:`_bag`, a position at a time; torch's own float64 bag is slow for narrow rows."""
     rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
@@ -115,7 +155,7 @@ def joint_evidence(
     """Return log p(x | scope) as one table, shape (n_contexts, Π scope); it may be written to."""
     shape = (len(contexts), *(graph.sizes[name] for name in scope))
     n_rows = graph.n_tokens * graph.vocabulary_size
-    if len(graph.emissions) > 1 and n_rows * math.prod(shape[1:]) <= MAX_LAID_OUT:
+    if not _reads_one_table(graph) and n_rows * math.prod(shape[1:]) <= MAX_LAID_OUT:
         total = _bag(_laid_out(graph, scope), graph.vocabulary_size, contexts).reshape(shape)
         leaves = [observed(graph, name, index) for name, index in given.items()]
     else:

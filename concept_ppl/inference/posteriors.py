@@ -6,6 +6,7 @@ chunks (`engines`); these are gathered (`answers`) and assembled (`assembly`) to
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -113,10 +114,12 @@ def posterior(
         n_done += len(part.rows)
         if impossible == "raise":
             nowhere = torch.isneginf(answer.log_evidence).numpy(force=True)
-            reasons += first_reasons(part, nowhere, MOST_NAMED - len(reasons))
+            found = first_reasons(part, nowhere, MOST_NAMED - len(reasons))
+            reasons += [replace(one, row=one.row + batch.first_row) for one in found]
     result = assemble_posterior(answered, len(batch))
     if reasons:
         rows = torch.isneginf(result.log_evidence).nonzero().squeeze(1).numpy(force=True)
+        rows += batch.first_row
         raise ImpossibleContextError(result.model, rows, tuple(reasons), can_be_marked=True)
     return result
 

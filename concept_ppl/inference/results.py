@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -69,6 +70,10 @@ class Posterior:
         if self.log_joint is not None:
             columns["log_joint"] = list(self.log_joint.detach().cpu().numpy())
         return pd.DataFrame(columns)
+
+    def to_arrow(self) -> pa.Table:
+        """Return the same table for Parquet, without a copy on the way."""
+        return pa.Table.from_pandas(self.to_frame(), preserve_index=False)
 
     def log_odds(self) -> pd.DataFrame:
         """Return each value's log-odds against its concept's first value, Σ(K_i − 1) columns."""

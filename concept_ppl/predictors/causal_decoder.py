@@ -73,13 +73,15 @@ class CausalDecoder(nn.Module):
         token_ids, mask = self._with_start(tokens, lengths)
         with quiet_transformers():  # Mamba's kernels for GPUs, once in a process
             output = self.decoder(input_ids=token_ids, attention_mask=mask, use_cache=False)
-        state: Tensor = self.last(output.last_hidden_state[torch.arange(len(tokens)), lengths])
+        state: Tensor = self.last(
+            output.last_hidden_state[torch.arange(len(tokens), device=tokens.device), lengths]
+        )
         return state
 
     def read(self, tokens: Tensor, lengths: Tensor, sites: set[str]) -> dict[str, Tensor]:
         """Return the states at the sites asked for, each (n, width of the site)."""
         token_ids, mask = self._with_start(tokens, lengths)
-        rows = torch.arange(len(tokens))
+        rows = torch.arange(len(tokens), device=tokens.device)
         found = read_states(
             self._anatomy(), token_ids, mask, tuple(sites), lambda hidden: hidden[rows, lengths]
         )
@@ -90,7 +92,7 @@ class CausalDecoder(nn.Module):
     def _with_start(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Put the first token before each context; the mask is 1 on tokens, 0 behind the end."""
         token_ids = nn.functional.pad(tokens.clamp_min(0), (1, 0), value=self.vocabulary)
-        mask = torch.arange(token_ids.shape[1]) <= lengths[:, None]
+        mask = torch.arange(token_ids.shape[1], device=lengths.device) <= lengths[:, None]
         return token_ids, mask.long()
 
     def _anatomy(self) -> Anatomy:

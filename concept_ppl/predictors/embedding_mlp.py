@@ -45,9 +45,10 @@ class EmbeddingMLP(nn.Module):
         return {site: state for site, state in self._pass(tokens, lengths) if site in sites}
 
     def _pass(self, tokens: Tensor, lengths: Tensor) -> Iterator[tuple[str, Tensor]]:
-        slots = torch.full((len(tokens), self.n_positions), self.vocabulary)
+        shape = (len(tokens), self.n_positions)
+        slots = torch.full(shape, self.vocabulary, device=tokens.device)
         slots[:, : tokens.shape[1]] = tokens
-        behind = torch.arange(self.n_positions) >= lengths[:, None]
+        behind = torch.arange(self.n_positions, device=lengths.device) >= lengths[:, None]
         state = self.token_embedding(slots.masked_fill(behind, self.vocabulary)).flatten(1)
         yield EMBEDDING, state
         for number, layer in enumerate(self.layers, start=1):

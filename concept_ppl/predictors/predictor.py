@@ -117,14 +117,20 @@ def as_batch(contexts: Contexts) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def answer(network: Callable[[Tensor, Tensor], Tensor], contexts: Contexts) -> FloatArray:
-    """Return what a network says of each context, a row each, as many at once as fit the caches."""
+def answer(
+    network: Callable[[Tensor, Tensor], Tensor],
+    contexts: Contexts,
+    device: torch.device | str = "cpu",
+) -> FloatArray:
+    """Return what a network says of each context, a row each, as many at once as fit the caches.
+
+    ``device`` is the network's.
+    """
     with one_thread():
-        chunks = [
-            network(*as_batch(contexts.slice(start, min(start + READ_AT_ONCE, len(contexts)))))
-            for start in range(0, len(contexts), READ_AT_ONCE)
-        ]
-    return np.asarray(torch.cat(chunks).double().numpy())
+        starts = range(0, len(contexts), READ_AT_ONCE)
+        parts = [contexts.slice(a, min(a + READ_AT_ONCE, len(contexts))) for a in starts]
+        chunks = [network(*(each.to(device) for each in as_batch(part))) for part in parts]
+    return np.asarray(torch.cat(chunks).double().numpy(force=True))
 
 
 @contextmanager
@@ -178,7 +184,8 @@ class Predictor:
     @property
     def unembedding(self) -> FloatArray:
         """g(y), shape (n_next, d)."""
-        return np.asarray(self.network.unembedding.weight.detach().double().numpy())
+        weight = self.network.unembedding.weight.detach()
+        return np.asarray(weight.double().numpy(force=True))
 
     def states(
         self,
@@ -205,7 +212,7 @@ class Predictor:
         return self.network.body.read(tokens, lengths, {site})[site]
 
     def _bag(self, site: str, tokens: Tensor, lengths: Tensor) -> Tensor:
-        own = torch.arange(tokens.shape[1]) < lengths[:, None]
+        own = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
         embeddings = self.network.body.token_embedding(tokens) * own[..., None]
         total: Tensor = embeddings.sum(dim=1)
         assert site in (EMBEDDING_SUM, EMBEDDING_MEAN)
@@ -218,7 +225,7 @@ class Predictor:
     ) -> FloatArray:
         batch = as_contexts(contexts)
         self._require_readable(batch)
-        return answer(network, batch)
+        return answer(network, batch, self.network.unembedding.weight.device)
 
     def _require_readable(self, contexts: Contexts) -> None:
         body, tokens = self.network.body, contexts.tokens

@@ -79,6 +79,7 @@ def train(
     recipe: Recipe | None = None,
     checkpoint: str | Path | None = None,
     progress: Report | None = None,
+    device: torch.device | str = "cpu",
 ) -> Predictor:
     """Train until KL to the Bayes predictive, averaged by p(x), is at most ``kl_target``.
 
@@ -101,6 +102,8 @@ def train(
         replaced as a whole, so that it is never half-written.
     progress
         Called at each look with (steps done, steps at most, KL).
+    device
+        Where to train; the predictor's network stays there.
 
     Raises
     ------
@@ -112,7 +115,7 @@ def train(
         raise InputError(
             f"kl_target and max_steps must be positive, not {kl_target} and {max_steps}."
         )
-    run = _Run(config, examples, seed, kl_target, max_steps, recipe or Recipe())
+    run = _Run(config, examples, seed, kl_target, max_steps, recipe or Recipe(), device)
     store = None if checkpoint is None else Path(checkpoint)
     with one_thread():
         if store is not None and store.exists():
@@ -137,7 +140,8 @@ def untrained(config: PredictorConfig, examples: Examples, *, seed: int) -> Pred
 
 
 def _kl(network: Network, examples: Examples) -> float:
-    return examples.kl(answer(network, examples.contexts))
+    device = network.unembedding.weight.device
+    return examples.kl(answer(network, examples.contexts, device))
 
 
 class _Run:
@@ -151,15 +155,17 @@ class _Run:
         kl_target: float,
         max_steps: int,
         recipe: Recipe,
+        device: torch.device | str,
     ) -> None:
         self.config, self.examples, self.seed = config, examples, seed
         self.kl_target, self.max_steps, self.recipe = kl_target, max_steps, recipe
-        self.network = make_network(config, examples, seed)
+        self.network = make_network(config, examples, seed).to(device)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
-        self.tokens, self.lengths = as_batch(examples.contexts)
+        self.tokens, self.lengths = (part.to(device) for part in as_batch(examples.contexts))
         self.shares = torch.from_numpy(examples.shares).to(torch.get_default_dtype())
+        self.all_shares = self.shares.to(device)
         self.generator = torch.Generator().manual_seed(seed)
         self.steps, self.seconds = 0, 0.0
         self.history = [(0, _kl(self.network, examples))]
@@ -196,13 +202,14 @@ class _Run:
         n_pairs = self.recipe.pairs_per_step
         if n_pairs is None:
             log_q: Tensor = self.network(self.tokens, self.lengths)
-            return -(self.shares * log_q).sum()
+            return -(self.all_shares * log_q).sum()
         drawn = torch.multinomial(
             self.shares.reshape(-1), n_pairs, replacement=True, generator=self.generator
         )
+        drawn = drawn.to(self.tokens.device)  # drawn on the CPU: the same pairs on each device
         rows, following = drawn // self.examples.n_next, drawn % self.examples.n_next
         log_q = self.network(self.tokens[rows], self.lengths[rows])
-        return -log_q[torch.arange(n_pairs), following].mean()
+        return -log_q.gather(1, following.unsqueeze(1)).mean()
 
     def _learning_rate(self) -> float:
         warm = min(1.0, (self.steps + 1) / self.recipe.warmup)

@@ -5,11 +5,10 @@ enumeration); inside ``pyro.markov`` dimensions are used again once their owner 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyro
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -17,12 +16,15 @@ from torch import Tensor
 from concept_ppl.errors import ModelError, listed
 
 from .control_flow import enumerated, plain
-from .tables import is_enumerable, log_table, support
+from .loops import Record, Repeating, Visits, Walker
+from .positions import further, numbered
+from .tables import is_enumerable, log_table, observed_log_prob, support
 
 POSITION = "position"
 MAX_DIMS = 62
 """Torch stops at 64 dimensions; one is the values' own and one is left to the user's tables."""
 MAX_STACKED = 2**22
+TWICE = "two sites are called '{name}'; give each a name of its own."
 
 _TOKEN = re.compile(r"x(_\d+)?")
 _NEXT = re.compile(r"y(_\w+)?")
@@ -61,6 +63,17 @@ class TracedSite:
     plate: str | None = None
     plate_size: int = 1
     in_markov: bool = False
+
+    def further(self, distance: int, moves: Sequence[bool]) -> "TracedSite":
+        """Return the site so many numbers further, with those of its parents that move too."""
+        parents = tuple(
+            further(name, distance) if does else name
+            for name, does in zip(self.parents, moves, strict=True)
+        )
+        name, plate = further(self.name, distance), self.plate
+        return TracedSite(
+            name, self.role, self.table, parents, plate, self.plate_size, self.in_markov
+        )
 
 
 class GivenValues(Messenger):  # type: ignore[misc]
@@ -106,16 +119,6 @@ def require_answerable(msg: dict[str, Any]) -> None:
     )
 
 
-def observed_log_prob(msg: dict[str, Any]) -> Tensor:
-    """Return the log-probability of what the program itself observes, shape of the batch."""
-    if is_enumerable(msg["fn"]) and not msg["fn"].event_shape:
-        value = torch.as_tensor(msg["value"]).long().unsqueeze(-1)
-        table = log_table(msg["fn"])
-        return table.gather(-1, value.expand(*table.shape[:-1], 1)).squeeze(-1)
-    log_prob: Tensor = msg["fn"].log_prob(msg["value"])
-    return log_prob.to(torch.float64)
-
-
 def plates_of(msg: dict[str, Any]) -> list[Any]:
     """Return the vectorised plates around a site."""
     return [frame for frame in msg["cond_indep_stack"] if frame.vectorized]
@@ -131,6 +134,10 @@ class _Owner:
     depth: int | None
 
 
+class MorePlatesError(Exception):
+    """A pass of a loop has more plates than those that were run to count them."""
+
+
 @dataclass
 class Enumeration(Messenger):  # type: ignore[misc]
     """Enumerate every discrete site and record its :class:`TracedSite`.
@@ -141,6 +148,17 @@ class Enumeration(Messenger):  # type: ignore[misc]
         How many tensor dimensions the program's plates take.
     row_sums
         The list of :func:`concept_ppl.programs.tables.watching_row_sums`.
+
+    Attributes
+    ----------
+    sites, values
+        What was recorded of each site, and the values of those that are not observed.
+    owners
+        What each tensor dimension stands for.
+    asked, n_named
+        Names of parameters; how many other statements had names.
+    visits
+        Of each loop that was walked: the passes that ran.
     """
 
     n_plates: int
@@ -148,22 +166,92 @@ class Enumeration(Messenger):  # type: ignore[misc]
     sites: dict[str, TracedSite] = field(default_factory=dict)
     values: dict[str, Tensor] = field(default_factory=dict)
     owners: dict[int, _Owner] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    n_named: int = 0
+    visits: list[Visits] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
         self._last: dict[str, Tensor] = {}
+        self._rank: dict[str, int] = {}
+        self._copied: set[str] = set()
+        self._names_of_pass: list[tuple[str, int, str] | None] = []
+
+    def walker(self, positions: range) -> Walker:
+        """Return what chooses the passes of a loop."""
+        self.visits.append(Visits())
+        return Repeating(positions, self, self.visits[-1])
+
+    def begin_pass(self) -> Record:
+        """Return where a pass begins: what there is, and which concepts are in scope."""
+        names = {dim: owner.name for dim, owner in self.owners.items()}
+        return Record(len(self.sites), len(self.asked), self.n_named, names)
+
+    def is_regular(self, start: Record, number: int, written: int) -> bool:
+        """Whether the sites since then are numbered like those of the pass before, and no others.
+
+        No parameter may be named by the number, nor may it be written anywhere but into names.
+        """
+        names = [numbered(name, number) for name in list(self.sites)[start.n_sites :]]
+        before, self._names_of_pass = self._names_of_pass, names
+        by_number = any(str(number) in name for name in self.asked[start.n_asked :])
+        is_written = written > self.n_named - start.n_named
+        return names == before and None not in names and not by_number and not is_written
+
+    def moved_names(self, before: Record, distance: int) -> set[str] | None:
+        """Return the concepts in scope before that are now so much further; None if others are."""
+        if before.in_scope.keys() != self.owners.keys():
+            return None
+        moved = set()
+        for dim, name in before.in_scope.items():
+            now = self.owners[dim].name
+            if name != now and further(name, distance) != now:
+                return None
+            if name != now:
+                moved.add(name)
+        return moved
+
+    def copy_passes(self, start: Record, moved: set[str], distance: int, times: int) -> None:
+        """Write down the passes since ``start`` so many times again, each further by a distance."""
+        block = list(self.sites.values())[start.n_sites :]
+        relative = moved | {site.name for site in block}
+        moves = [
+            [bool({p, p.rpartition(".")[0]} & relative) for p in site.parents] for site in block
+        ]
+        for way in range(distance, (times + 1) * distance, distance):
+            for site, each in zip(block, moves, strict=True):
+                copy = site.further(way, each)
+                if copy.name in self.sites:
+                    raise ModelError(TWICE.format(name=copy.name))
+                self.sites[copy.name] = copy
+                self._copied.add(copy.name)
+                if site.name in self.values:
+                    self.values[copy.name] = self.values[site.name]
+        for dim, name in start.in_scope.items():
+            if name in moved:
+                self.owners[dim].name = further(self.owners[dim].name, times * distance)
+
+    def _pyro_param(self, msg: dict[str, Any]) -> None:
+        self.asked.append(msg["name"])
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         name = msg["name"]
-        if msg["done"] or type(msg["fn"]).__name__ == "_Subsample":
+        if type(msg["fn"]).__name__ == "_Subsample":
+            self.n_named += 1
+            return
+        if msg["done"]:
+            self.asked.append(name)
             return
         if self.row_sums:
             raise ModelError(
                 f"site '{name}': a row of its probs sums to {self.row_sums[0]:.6g}, not to 1; "
                 f"divide each row by its sum, or pass logits=."
             )
+        self.n_named += 1
         if msg["infer"].get("_deterministic"):
             return
+        if name in self._copied:
+            raise ModelError(TWICE.format(name=name))
         with torch._C.DisableTorchFunctionSubclass():
             require_answerable(msg)
             if msg["is_observed"]:
@@ -176,11 +264,14 @@ class Enumeration(Messenger):  # type: ignore[misc]
         name, kind, plate = msg["name"], role(msg["name"]), self._plate(msg)
         self.sites[name] = self._traced(msg, kind, plain(log_table(msg["fn"])), plate)
         self.values[name] = values = plain(support(msg["fn"]))
+        self._rank[name] = len(self._rank)
         stacked = kind == "concept" and plate is not None and plate.name != POSITION
         return self._stacked(msg, values) if stacked else self._enumerated(msg, values)
 
     def _plate(self, msg: dict[str, Any]) -> Any:
         frames = plates_of(msg)
+        if any(-frame.dim > self.n_plates for frame in frames):
+            raise MorePlatesError
         if len(frames) > 1:
             names = listed(frame.name for frame in frames)
             raise ModelError(f"site '{msg['name']}' lies in several plates ({names}); use one.")
@@ -215,8 +306,7 @@ class Enumeration(Messenger):  # type: ignore[misc]
             if table.shape[axis] == 1 or (plate is not None and dim == plate.dim):
                 continue
             order.append((self._owner(site, dim, table.shape[axis]), axis))
-        known = list(self.values)
-        order.sort(key=lambda item: (known.index(item[0].site), item[0].name))
+        order.sort(key=lambda item: (self._rank[item[0].site], item[0].name))
         parents = [owner.name for owner, _ in order]
         axes = [axis for _, axis in order]
         if plate is not None and batch >= -plate.dim:
@@ -299,78 +389,3 @@ class Enumeration(Messenger):  # type: ignore[misc]
         if owner.depth is None or scope is None:
             return True
         return scope.get(owner.site, 0) == owner.depth
-
-
-@dataclass
-class Draws:
-    """Value indices for a series of runs, a Latin hypercube (McKay, Beckman and Conover 1979).
-
-    In K runs each of a concept's K values, impossible ones included, comes up once, in an order
-    drawn from the generator.
-    """
-
-    generator: torch.Generator
-    turn: int = -1
-    orders: dict[str, Tensor] = field(default_factory=dict)
-
-    def index(self, site: str, shape: tuple[int, ...], n_values: int) -> Tensor:
-        """Return the value index of each member of a site in this run."""
-        if site not in self.orders:
-            order = torch.rand((n_values, *shape), generator=self.generator).argsort(0)
-            self.orders[site] = order
-        return self.orders[site][self.turn % n_values]
-
-
-@dataclass
-class Assignment(Messenger):  # type: ignore[misc]
-    """Run the program as written, with one value per concept, and record each site's table.
-
-    Parameters
-    ----------
-    draws
-        Choose the values; each assignment is their next turn.
-    """
-
-    draws: Draws
-    indices: dict[str, Tensor] = field(default_factory=dict)
-    tables: dict[str, Tensor] = field(default_factory=dict)
-    plates: dict[str, Any] = field(default_factory=dict)
-    observed: dict[str, Tensor] = field(default_factory=dict)
-    n_plates: int = 0
-
-    def __post_init__(self) -> None:
-        super().__init__()
-        self.draws.turn += 1
-
-    def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        if msg["done"] or type(msg["fn"]).__name__ == "_Subsample":
-            return
-        for frame in plates_of(msg):
-            self.n_plates = max(self.n_plates, -frame.dim)
-            if len(range(frame.size)) != frame.size or frame.size == 0:
-                raise ModelError(f"plate '{frame.name}' is empty.")
-        if msg["infer"].get("_deterministic"):
-            return
-        require_answerable(msg)
-        if msg["is_observed"]:
-            self.observed[msg["name"]] = observed_log_prob(msg).detach().sum()
-            return
-        name, values = msg["name"], support(msg["fn"])
-        self.tables[name] = log_table(msg["fn"]).detach()
-        self.plates[name] = plates_of(msg)[0] if plates_of(msg) else None
-        shape = tuple(msg["fn"].batch_shape)
-        if role(name) == "concept":
-            index = self.draws.index(name, shape, len(values))
-            self.indices[name] = index
-        else:
-            index = torch.zeros(shape, dtype=torch.long)
-        msg["value"], msg["done"] = values[index], True
-
-
-def run(model: Any, n_tokens: int, *handlers: Messenger) -> None:
-    """Run the program under the handlers, the first asked first, without touching global state."""
-    store = pyro.get_param_store()
-    with torch.random.fork_rng(devices=[]), store.scope(store.get_state()):
-        for handler in handlers:  # the innermost sees a statement first
-            model = handler(model)
-        model(n_tokens)

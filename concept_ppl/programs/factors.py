@@ -67,6 +67,16 @@ class TokenTable:
         by_token = self.table.movedim(-1, 1)
         return by_token.reshape(by_token.shape[0] * by_token.shape[1], -1).contiguous()
 
+    @cached_property
+    def pairs(self) -> Tensor:
+        """The sum of two tokens' rows, shape ((vocabulary + 1)², Π parents); a 0 comes first.
+
+        Row (a + 1) · (vocabulary + 1) + b + 1 is that of tokens a and b; −1 is one that was not
+        observed.
+        """
+        rows = torch.cat([torch.zeros_like(self.rows[:1]), self.rows])
+        return (rows.unsqueeze(1) + rows).flatten(0, 1)
+
     @property
     def varies(self) -> bool:
         """Whether the table differs from position to position."""

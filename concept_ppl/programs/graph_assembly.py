@@ -27,6 +27,7 @@ def assemble(model: Model, name: str, n_tokens: int, enumeration: Enumeration) -
     moving: dict[str, tuple[str, ...]] = {}
     priors: list[Factor] = []
     local = {site.name for site in sites if site.role == "concept" and site.plate == POSITION}
+    labelled: dict[tuple[str, int], tuple[str, ...]] = {}
     for site in sites:
         _require_local_use(site, local)
         if site.role == "observed":
@@ -35,7 +36,14 @@ def assemble(model: Model, name: str, n_tokens: int, enumeration: Enumeration) -
             continue
         members = _members(site, local)
         _require_own_names(name, [factor.scope[-1] for factor in members], concepts)
-        value_labels = _value_labels(site, enumeration.values[site.name], labels)
+        values = enumeration.values[site.name]
+        key = (
+            re.sub(r"_\d+$", "", site.name) if site.name not in labels else site.name,
+            id(values),
+        )
+        if key not in labelled or not site.in_markov:
+            labelled[key] = _value_labels(site, values, labels)
+        value_labels = labelled[key]
         concepts |= {
             factor.scope[-1]: Concept(factor.scope[-1], value_labels) for factor in members
         }

@@ -57,6 +57,16 @@ def log_table(distribution: Any, dtype: torch.dtype = torch.float64) -> Tensor:
     return log_prob.movedim(0, -1).expand(*distribution.batch_shape, -1)
 
 
+def observed_log_prob(msg: dict[str, Any]) -> Tensor:
+    """Return the log-probability of what the program itself observes, shape of the batch."""
+    if is_enumerable(msg["fn"]) and not msg["fn"].event_shape:
+        value = torch.as_tensor(msg["value"]).long().unsqueeze(-1)
+        table = log_table(msg["fn"])
+        return table.gather(-1, value.expand(*table.shape[:-1], 1)).squeeze(-1)
+    log_prob: Tensor = msg["fn"].log_prob(msg["value"])
+    return log_prob.to(torch.float64)
+
+
 def _unwrap(distribution: Any) -> Any:
     """Look through Pyro's ``ExpandedDistribution`` and ``.to_event(0)``, which change no table."""
     while type(distribution).__name__ == "ExpandedDistribution":

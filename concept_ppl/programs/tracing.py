@@ -19,14 +19,15 @@ from concept_ppl.errors import ConceptPPLError, ModelError
 
 from .control_flow import ControlFlowError
 from .distinct_names import DistinctNames
-from .enumeration import Assignment, Draws, Enumeration, GivenValues, run
+from .enumeration import Enumeration, GivenValues, MorePlatesError
 from .factors import FactorGraph
 from .graph_assembly import Model, assemble
 from .lines import line_of_error
+from .loops import run
 from .own_draws import OwnDraws, require_no_own_draws
 from .prefixes import is_prefix_consistent
 from .tables import watching_row_sums
-from .verification import agrees_at, require_agreement
+from .verification import Assignment, Draws, agrees_at, require_agreement
 
 CELLS, CELLS_TO_ANSWER = 2**23, 2**26
 """Table cells that are traced again at shorter lengths: at any, and at those of given contexts."""
@@ -129,7 +130,7 @@ def retrace(
     with double_precision(), watching_row_sums() as row_sums:
         enumeration = Enumeration(n_plates, row_sums)
         with _explaining(name, "fails when its sites are enumerated"):
-            run(model, n_tokens, given, parameters, enumeration)
+            run(model, n_tokens, given, parameters, enumeration, walker=enumeration.walker)
         return assemble(model, name, n_tokens, enumeration)
 
 
@@ -163,17 +164,25 @@ def _compile(
     with double_precision(), watching_row_sums() as row_sums:
         first = Assignment(draws)
         with _explaining(name, "fails when it is run once"):
-            _run_checked(model, name, n_tokens, given, first)
+            _run_checked(model, name, n_tokens, given, first, shortened=True)
 
-        def trace(length: int) -> FactorGraph:
+        def enumerate_at(length: int) -> Enumeration:
             row_sums.clear()
             enumeration = Enumeration(first.n_plates, row_sums)
             with _explaining(name, "fails when its sites are enumerated"):
-                _run_checked(model, name, length, given, enumeration)
-            return assemble(model, name, length, enumeration)
+                try:
+                    _run_checked(model, name, length, given, enumeration, shortened=True)
+                except MorePlatesError:
+                    first.n_plates += 1
+                    return enumerate_at(length)
+            return enumeration
 
-        graph = trace(n_tokens)
-        require_agreement(graph, model, given, draws)
+        def trace(length: int) -> FactorGraph:
+            return assemble(model, name, length, enumerate_at(length))
+
+        enumeration = enumerate_at(n_tokens)
+        graph = assemble(model, name, n_tokens, enumeration)
+        require_agreement(graph, model, given, draws, enumeration.visits)
         shorter = [int(n) for n in lengths if 0 < n < n_tokens]
         with torch.no_grad():
             consistent = is_prefix_consistent(
@@ -187,11 +196,18 @@ def _compile(
 
 
 def _run_checked(
-    model: Model, name: str, n_tokens: int, given: GivenValues, handler: Messenger
+    model: Model,
+    name: str,
+    n_tokens: int,
+    given: GivenValues,
+    handler: Enumeration | Assignment,
+    *,
+    shortened: bool,
 ) -> None:
     """Run a program whose sites all have values, and refuse what would make them ambiguous."""
     watch = OwnDraws()
-    run(model, n_tokens, given, handler, DistinctNames(), watch)
+    walker = handler.walker if shortened else None
+    run(model, n_tokens, given, handler, DistinctNames(), watch, walker=walker)
     if watch.happened:
         require_no_own_draws(
             name,

@@ -104,3 +104,28 @@ def test_a_token_outside_the_vocabulary_is_named_with_its_row(token):
 def test_a_context_too_long_for_the_graph_is_named_with_its_row():
     with pytest.raises(InputError, match=r"row 1 has 6 tokens.*compiled for 5.*n_tokens=6"):
         posterior(graph_of(by_position=False), [[0], [0] * 6])
+
+
+def test_rows_of_pairs_of_tokens_are_the_sums_of_their_rows(monkeypatch):
+    """Many contexts of few tokens are summed two tokens at a time, unobserved ones among them."""
+    rng = np.random.default_rng(1)
+    contexts = Contexts.from_lists([rng.integers(-1, 4, n) for n in rng.integers(0, 6, 200)])
+    graph = graph_of(by_position=False)
+    assert evidence._goes_by_pairs(graph.emissions[0].tokens, contexts)
+    by_pair = joint_evidence(graph, ("a", "b"), contexts, {})
+    monkeypatch.setattr(evidence, "PAIR_CELLS", 0)
+    assert_log_close(by_pair, joint_evidence(graph, ("a", "b"), contexts, {}), 1e-13)
+
+
+def test_a_loop_whose_positions_read_one_table_is_counted_like_a_plate():
+    table = torch.as_tensor(TABLE[0])
+
+    def model(n_tokens):
+        a = pyro.sample("a", dist.Bernoulli(0.5)).long()
+        b = pyro.sample("b", dist.Categorical(torch.ones(3) / 3))
+        for t in range(n_tokens):
+            pyro.sample(f"x_{t}", dist.Categorical(Vindex(table)[a, b]))
+
+    contexts = Contexts.from_lists(CONTEXTS)
+    expected = joint_evidence(graph_of(by_position=False), ("a", "b"), contexts, {})
+    assert_log_close(joint_evidence(compile_model(model, 5), ("a", "b"), contexts, {}), expected)

@@ -128,6 +128,29 @@ def test_two_steps_of_memory():
         assert_log_close(result.smoothed["z"][t], marginal(weights, (f"z_{t}",), (2,)))
 
 
+def test_a_token_that_depends_on_the_state_before_the_last():
+    """The state is carried for the token alone: no later state depends on it."""
+    rng = np.random.default_rng(9)
+    start, move = torch.as_tensor(simplex(rng, 2)), torch.as_tensor(simplex(rng, 2, 2))
+    emission = torch.as_tensor(simplex(rng, 2, 3))
+
+    def model(n_tokens):
+        states = []
+        for t in pyro.markov(range(n_tokens), history=2):
+            row = Vindex(move)[states[-1]] if states else start
+            states = [*states, pyro.sample(f"z_{t}", dist.Categorical(row))][-3:]
+            pyro.sample(f"x_{t}", dist.Categorical(Vindex(emission)[states[0]]))
+
+    contexts = [[0, 2, 1, 1, 0], [2, 2], [1, 0, 2]]
+    result = posterior(model, contexts, filtered=True, smoothed=True)
+    exact = posterior(model, contexts, engine="elimination")
+    assert_log_close(result.log_evidence, exact.log_evidence)
+    assert_log_close(result.log_marginals["z"], exact.log_marginals["z"])
+    ends = np.cumsum([len(context) for context in contexts]) - 1
+    assert_log_close(result.smoothed["z"][ends], exact.log_marginals["z"])
+    assert_log_close(result.running_evidence[ends], exact.log_evidence)
+
+
 def closed_chain(n_tokens):
     """A loop, and a concept that depends on its last state."""
     half = torch.tensor([0.5, 0.5], dtype=torch.float64)

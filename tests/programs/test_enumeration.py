@@ -9,7 +9,8 @@ import torch
 from pyro.ops.indexing import Vindex
 
 from concept_ppl.inference.posteriors import posterior
-from concept_ppl.programs.enumeration import Enumeration, GivenValues, role, run
+from concept_ppl.programs.enumeration import Enumeration, GivenValues, role
+from concept_ppl.programs.loops import run
 from concept_ppl.programs.tracing import compile_model
 
 from ..support.comparison import assert_log_close

@@ -49,7 +49,7 @@ def _expected(point: Point, concept: Concept) -> Tensor | None:
     """Return how many contexts, or positions of one that moves, have each value; None if unsaid."""
     total = None
     for piece, own in zip(point.program.pieces, point.counts, strict=True):
-        for factor, count in zip(piece.template.priors, own, strict=False):
+        for factor, count in zip(piece.own_priors, own, strict=False):
             name = factor.scope[-1] if factor.scope else ""
             if name in concept.members and factor.site in {name, name.rpartition(".")[0]}:
                 by_value = count.reshape(-1, count.shape[-1]).sum(0)

@@ -71,7 +71,7 @@ def axes_of(piece: Piece, members: frozenset[str]) -> list[tuple[list[int], bool
     """Return, for each table, the axes that are the concept's, and whether its values are too."""
     graph = piece.template
     found = []
-    for factor, value_dims in zip(graph.priors, piece.value_dims, strict=False):
+    for factor, value_dims in zip(piece.own_priors, piece.value_dims, strict=False):
         axes = [a for a, name in enumerate(factor.scope) if name in members]
         is_own = bool(value_dims) and len(factor.scope) - 1 in axes
         found.append(([a for a in axes if not (is_own and a == len(factor.scope) - 1)], is_own))

@@ -76,7 +76,8 @@ class DenseEvidence:
         graph = self.piece.graph(tables)
         sizes = [graph.sizes[name] for name in self.scope]
         leaves = [Leaf(factor.scope, factor.table) for factor in graph.priors]
-        leaves = leaves or [Leaf((), torch.zeros((), dtype=graph.dtype))]  # no concepts at all
+        nothing = torch.zeros((), dtype=graph.dtype, device=graph.device)
+        leaves = leaves or [Leaf((), nothing)]  # no concepts at all
         root = upward(self.tree, leaves)[-1]
         prior = align(root.scope, root.table, self.scope, batched=True).expand(1, *sizes)
         return torch.cat(self.row_blocks(graph)), prior.reshape(-1)
@@ -92,7 +93,7 @@ class DenseEvidence:
             factor = graph.next_tokens[name]
             blocks.append(_spread(factor.table.movedim(-1, 0), factor.scope, self.scope, sizes))
         for name in self.given:
-            sure = torch.eye(graph.sizes[name], dtype=graph.dtype).log()
+            sure = torch.eye(graph.sizes[name], dtype=graph.dtype, device=graph.device).log()
             blocks.append(_spread(sure, (name,), self.scope, sizes))
         return blocks
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from concept_ppl.inference.plans import dense_scope, make_plan
 from concept_ppl.programs.graph_assembly import Model
 
 from .dense_evidence import DenseEvidence, dense_evidence
+from .device_evidence import DeviceEvidence
+from .file_evidence import Evidence, FileEvidence, facts_of, require_fitting_tokens
 from .general_evidence import GeneralEvidence
 from .program import Piece, Program, Values, learn_structure
 
@@ -45,7 +48,7 @@ class Likelihood:
     """
 
     program: Program
-    evidence: tuple[DenseEvidence | GeneralEvidence, ...]
+    evidence: tuple[Evidence | FileEvidence, ...]
     place: NDArray[np.int64]
     weights: NDArray[np.float64]
     own_weights: NDArray[np.float64] | None
@@ -146,6 +149,7 @@ def make_likelihood(
     next_tokens: Mapping[str, Any] | None = None,
     values: Mapping[str, Any] | None = None,
     memory: float = 2e9,
+    device: torch.device | str = "cpu",
 ) -> Likelihood:
     """Learn a program's structure and lay the contexts out for it.
 
@@ -164,6 +168,8 @@ def make_likelihood(
         Parameters that are known and stay as they are.
     memory
         Budget in bytes for the tables of a chunk of contexts.
+    device
+        Where contexts lie and log p(x) is computed; parameters stay on the CPU.
 
     Raises
     ------
@@ -188,7 +194,9 @@ def make_likelihood(
         own, after = _take(known, piece.rows), _take(following, piece.rows)
         first, inverse = _distinct(part, [*own.values(), *after.values()])
         own, after = _take(own, first), _take(after, first)
-        evidence.append(_evidence(piece, part.take(first), own, after, memory))
+        found = _evidence(piece, part.take(first), own, after, memory)
+        there = torch.device(device)
+        evidence.append(found if there.type == "cpu" else DeviceEvidence(found, there))
         place[piece.rows] = n_before + inverse
         n_before += len(first)
     each = np.ones(n) if own_weights is None else own_weights
@@ -211,6 +219,48 @@ def _evidence(
     names |= set(dense_scope(graph, tuple(given)))
     scope = tuple(name for name in graph.concepts if name in names)
     return dense_evidence(piece, scope, contexts, given, following)
+
+
+def likelihood_of_file(
+    model: Model,
+    path: Path,
+    *,
+    values: Mapping[str, Any] | None = None,
+    memory: float = 2e9,
+    device: torch.device | str = "cpu",
+) -> Likelihood:
+    """Learn a program's structure for a token file whose contexts are read again at each pass.
+
+    Parameters
+    ----------
+    model, values, memory, device
+        As in :func:`make_likelihood`.
+    path
+        Parquet with a column ``x``; no column ``weight`` and none of next tokens is read.
+
+    Raises
+    ------
+    InputError, ModelError
+        As there, and if the program means something else at each length of context.
+    """
+    facts = facts_of(path)
+    program = learn_structure(model, facts.lengths, values=values)
+    if len(program.pieces) > 1:
+        raise InputError(
+            f"model {program.name} means something else at each length of context, so that {path} "
+            f"cannot be read in parts; give the contexts themselves."
+        )
+    (piece,), there = program.pieces, torch.device(device)
+    require_fitting_tokens(piece, path, facts)
+
+    def lay_out(contexts: Contexts) -> Evidence:
+        found = _evidence(piece, contexts, {}, {}, memory)
+        return found if there.type == "cpu" else DeviceEvidence(found, there)
+
+    n, evidence = facts.n_contexts, FileEvidence(piece, path, facts.n_contexts, lay_out)
+    likelihood = Likelihood(program, (evidence,), np.arange(n), np.ones(n), None, n, facts.n_tokens)
+    _require_possible(likelihood)
+    return likelihood
 
 
 def _column(tokens: Batch, name: str) -> Any:

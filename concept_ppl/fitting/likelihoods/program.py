@@ -7,6 +7,7 @@ elsewhere the program runs again, enumerated, at each new value of its parameter
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from concept_ppl.errors import ModelError
 from concept_ppl.programs.enumeration import POSITION, GivenValues
-from concept_ppl.programs.factors import Factor, FactorGraph, TokenTable
+from concept_ppl.programs.factors import Emission, Factor, FactorGraph, TokenTable
 from concept_ppl.programs.graph_assembly import Model
 from concept_ppl.programs.tracing import compile_lengths, count_plates, retrace
 
@@ -46,10 +47,34 @@ class Piece:
     n_plates: int
     ties: tuple[TableTies, ...] = ()
 
+    @cached_property
+    def _shared(self) -> tuple[list[int], list[int]]:
+        """The first factor of each distinct table, and which of these each factor reads.
+
+        Steps of a concept that moves share the table of their loop.
+        """
+        base = {step: name for name, steps in self.template.moving.items() for step in steps}
+        number: dict[Any, int] = {}
+        first, reads = [], []
+        for place, factor in enumerate(self.template.priors):
+            names = tuple(base.get(name, name) for name in factor.scope)
+            is_step = bool(names) and factor.scope[-1] in base
+            key = (id(factor.table), names) if is_step else place
+            if key not in number:
+                number[key] = len(number)
+                first.append(place)
+            reads.append(number[key])
+        return first, reads
+
+    @property
+    def own_priors(self) -> list[Factor]:
+        """A factor for each distinct table of concepts and of observed sites."""
+        return [self.template.priors[place] for place in self._shared[0]]
+
     @property
     def n_priors(self) -> int:
         """How many of the tables are those of concepts and of observed sites."""
-        return len(self.template.priors)
+        return len(self._shared[0])
 
     @property
     def token_emissions(self) -> list[int]:
@@ -62,7 +87,8 @@ class Piece:
     @property
     def value_dims(self) -> list[int]:
         """For each table, 1 where its last dimension is the values of a site, else 0."""
-        concepts = [int(factor.site in self._sites()) for factor in self.template.priors]
+        sites = self._sites()
+        concepts = [int(factor.site in sites) for factor in self.own_priors]
         return concepts + [1] * (len(self.token_emissions) + len(self.template.next_tokens))
 
     def _sites(self) -> set[str]:
@@ -73,7 +99,8 @@ class Piece:
     def tables(self, graph: FactorGraph) -> list[Tensor]:
         """Return the distinct tables of a graph of this structure: priors, tokens, next tokens."""
         token_tables = [graph.emissions[place].tokens.table for place in self.token_emissions]
-        found = [_in_scope(factor, of) for factor, of in self._pairs(graph)]
+        pairs = self._pairs(graph)
+        found = [_in_scope(*pairs[place]) for place in self._shared[0]]
         next_tokens = [factor.table for factor in graph.next_tokens.values()]
         return [*found, *token_tables, *next_tokens]
 
@@ -92,14 +119,15 @@ class Piece:
             id(self.template.emissions[place].tokens): TokenTable(table)
             for place, table in zip(places, tables[n:], strict=False)
         }
-        priors = zip(self.template.priors, tables, strict=False)
+        priors = zip(self.template.priors, self._shared[1], strict=True)
         following = zip(self.template.next_tokens.items(), tables[n + len(places) :], strict=True)
         kept = {k: v for k, v in self.template._cache.items() if k.startswith("tree:")}
         return replace(
             self.template,
-            priors=tuple(replace(factor, table=table) for factor, table in priors),
+            priors=tuple(Factor(f.site, f.scope, tables[which]) for f, which in priors),
             emissions=tuple(
-                replace(e, tokens=tokens[id(e.tokens)]) for e in self.template.emissions
+                Emission(e.start, e.stop, e.scope, tokens[id(e.tokens)])
+                for e in self.template.emissions
             ),
             next_tokens={name: replace(f, table=table) for (name, f), table in following},
             _cache=kept,

@@ -9,11 +9,13 @@ and Petrie (1966); Rabiner (1989), https://doi.org/10.1109/5.18626.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from concept_ppl.contexts.tokens import Contexts
@@ -24,6 +26,11 @@ from concept_ppl.programs.factors import Emission, Factor, FactorGraph
 
 from .answers import Answer, Wanted, answer_from_table
 from .contraction import Leaf, align, combine, contract
+from .moves import Move, joint_of, kind_of, lay_out, over_joint
+from .scans import FEWEST, positions_at_once, scan
+
+ROWS_AT_ONCE = 2**20
+"""Cells of token rows that are looked up at once."""
 
 
 @dataclass(frozen=True)
@@ -93,19 +100,11 @@ def unroll(graph: FactorGraph) -> Chain:
         for name in factor.scope:
             if name in position:
                 needed_until[name] = max(needed_until[name], *moving)
-    reported = tuple(graph.reported)
-    steps = []
     for t, emission in enumerate(graph.emissions):
         for name in emission.scope:
             if name in position:
                 needed_until[name] = max(needed_until[name], t)
-        present = graph.at_length(reported, t + 1)
-        older = tuple(
-            name
-            for name, since in position.items()
-            if since < t and needed_until[name] > t and name not in present
-        )
-        steps.append(Step(tuple(by_step[t]), emission, present, (*present, *older)))
+    steps = _steps(graph, by_step, needed_until)
     static = graph.static
     start = contract(static_leaves, graph.sizes, static) if static_leaves else None
     table = (
@@ -115,7 +114,20 @@ def unroll(graph: FactorGraph) -> Chain:
     )
     own = {f.scope[-1] for factors in by_step for f in factors if f.scope[-1].startswith(f.site)}
     closing = tuple(name for name in static if name in own)
-    return Chain(Leaf(static, table, batched=True), tuple(steps), reported, closing)
+    return Chain(Leaf(static, table, batched=True), steps, tuple(graph.reported), closing)
+
+
+def _steps(
+    graph: FactorGraph, by_step: list[list[Factor]], needed_until: dict[str, int]
+) -> tuple[Step, ...]:
+    """Put the factors of each position beside what is carried on from it."""
+    reported, steps, older = tuple(graph.reported), [], list[str]()
+    for t, emission in enumerate(graph.emissions):
+        present = graph.at_length(reported, t + 1)
+        older = [name for name in older if needed_until[name] > t]
+        steps.append(Step(tuple(by_step[t]), emission, present, (*present, *older)))
+        older += [sites[t] for sites in graph.moving.values()]
+    return tuple(steps)
 
 
 def answer_sequences(
@@ -157,25 +169,117 @@ def normalise_rows(table: Tensor) -> Tensor:
 def forward(
     graph: FactorGraph, chain: Chain, contexts: Contexts, given: Mapping[str, Tensor], *, keep: bool
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return log p(state, x) at each context's last position, and α at every position if kept."""
-    columns = torch.from_numpy(contexts.padded(max(contexts.longest, 1)))
-    n = len(contexts)
-    alpha = Leaf(chain.start.scope, chain.start.table.expand(n, *chain.start.table.shape[1:]), True)
+    """Return log p(state, x) at each context's last position, and α at every position if kept.
+
+    Contexts must lie longest first.
+    """
+    n_active = np.append(_counts_longer(contexts), 0)
+    rows = _TokenRows(contexts.padded(max(contexts.longest, 1)), n_active)
+    start = chain.start
+    alpha = start.table.expand(len(contexts), *start.table.shape[1:])
     finished: list[Tensor] = []
     kept: list[Tensor] = []
-    for t, step in enumerate(chain.steps[: columns.shape[1]]):
-        active = int((contexts.lengths > t).sum()) if t else n
-        next_active = int((contexts.lengths > t + 1).sum())
-        alpha = Leaf(alpha.scope, alpha.table[:active], True)
-        leaves = [alpha, *_step_leaves(graph, step, columns[:active, t], given, active)]
-        alpha = combine(leaves, step.carry)
-        alpha = Leaf(alpha.scope, alpha.table.expand(active, *alpha.table.shape[1:]), True)
-        if keep:
-            kept.append(alpha.table)
-        if next_active < active or not n:
-            done = Leaf(alpha.scope, alpha.table[next_active:], True)
-            finished.append(combine([done], step.present).table)
+    for stretch in _stretches(graph, chain, n_active):
+        n, move = int(n_active[stretch.start]), stretch.move
+        alpha, own = alpha[:n], chain.steps[stretch.start : stretch.stop]
+        at_once = positions_at_once(move, alpha.shape[1:], n) if not (keep or given) else 0
+        if at_once > 1 and len(own) >= FEWEST:
+            for t in range(stretch.start, stretch.stop, at_once):
+                several = rows.between(own[0].emission, t, min(t + at_once, stretch.stop))
+                alpha = scan(move, alpha, several)
+        else:
+            for t, step in enumerate(own, stretch.start):
+                known = _known_over_joint(graph, chain, t, given, n) if given else ()
+                alpha = move.apply(alpha, rows.at(step.emission, t), known)
+                if keep:
+                    kept.append(alpha)
+        if (following := int(n_active[stretch.stop])) < n or not len(contexts):
+            done = Leaf(own[-1].carry, alpha[following:], True)
+            finished.append(combine([done], own[-1].present).table)
     return torch.cat(finished[::-1]), kept
+
+
+@dataclass
+class _Stretch:
+    """Consecutive positions of the same arithmetic, token table and contexts."""
+
+    start: int
+    stop: int
+    move: Move
+
+
+def _stretches(graph: FactorGraph, chain: Chain, n_active: NDArray[np.int64]) -> Iterator[_Stretch]:
+    moves: dict[Any, Move] = {}
+    last, current, scope = None, None, chain.start.scope
+    for t, step in enumerate(chain.steps[: len(n_active) - 1]):
+        parts = scope, step.factors, step.emission, step.carry
+        kind = kind_of(*parts, graph.sizes)
+        if kind not in moves:
+            moves[kind] = lay_out(*parts, graph.sizes)
+        key = (kind, id(step.emission.tokens), n_active[t])
+        if current is None or key != last or step.emission.tokens.varies:
+            if current is not None:
+                yield current
+            last, current = key, _Stretch(t, t, moves[kind])
+        current.stop, scope = t + 1, step.carry
+    if current is not None:
+        yield current
+
+
+def _counts_longer(contexts: Contexts) -> NDArray[np.int64]:
+    """Return how many contexts have a token at each position; the first stands for empty ones."""
+    longer = np.bincount(contexts.lengths, minlength=2)[::-1].cumsum()[::-1][1:]
+    longer[0] = len(contexts)
+    return longer
+
+
+@dataclass
+class _TokenRows:
+    """log p(token | parents) of many positions at once, where they read one table."""
+
+    columns: NDArray[np.int64]
+    n_active: NDArray[np.int64]
+    start: int = 0
+    tokens: object = None
+    rows: Tensor | None = None
+
+    def at(self, emission: Emission, t: int) -> Tensor:
+        """Return the rows of the contexts that have a token at position t."""
+        n = int(self.n_active[t])
+        known = self.rows is not None and t < self.start + len(self.rows)
+        if not known or emission.tokens is not self.tokens or emission.tokens.varies:
+            cells = max(n * emission.tokens.rows.shape[1], 1)
+            ahead = 1 if emission.tokens.varies else max(1, ROWS_AT_ONCE // cells)
+            self.start, self.tokens = t, emission.tokens
+            self.rows = self.between(emission, t, min(t + ahead, self.columns.shape[1]))
+        assert self.rows is not None
+        return self.rows[t - self.start, :n]
+
+    def between(self, emission: Emission, start: int, stop: int) -> Tensor:
+        """Return the rows of some positions, shape (n_positions, n, Π parents)."""
+        n = int(self.n_active[start])
+        columns = torch.from_numpy(np.ascontiguousarray(self.columns[:n, start:stop].T))
+        rows = token_rows(emission, columns.reshape(-1))
+        return rows.reshape(stop - start, n, rows.shape[1])
+
+
+def _known_over_joint(
+    graph: FactorGraph, chain: Chain, t: int, given: Mapping[str, Tensor], active: int
+) -> list[Tensor]:
+    step, before = chain.steps[t], chain.steps[t - 1].carry if t else chain.start.scope
+    joint = joint_of(before, step.factors, step.emission, step.carry)
+    return [over_joint(leaf, joint) for leaf in _known(graph, step, given, active)]
+
+
+def _known(
+    graph: FactorGraph, step: Step, given: Mapping[str, Tensor], active: int
+) -> Iterator[Leaf]:
+    """Return what is known of the concepts that come in at a position."""
+    own = {factor.scope[-1] for factor in step.factors}
+    first = step.emission.start == 0
+    for name, index in given.items():
+        if name in own or (first and name in graph.static):
+            yield observed(graph, name, index[:active])
 
 
 def _step_leaves(
@@ -186,11 +290,7 @@ def _step_leaves(
     rows = token_rows(step.emission, tokens)
     shape = [graph.sizes[name] for name in step.emission.scope]
     leaves.append(Leaf(step.emission.scope, rows.reshape(active, *shape), batched=True))
-    own = {factor.scope[-1] for factor in step.factors}
-    first = step.emission.start == 0
-    for name, index in given.items():
-        if name in own or (first and name in graph.static):
-            leaves.append(observed(graph, name, index[:active]))
+    leaves += _known(graph, step, given, active)
     return leaves
 
 
