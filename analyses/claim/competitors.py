@@ -14,11 +14,12 @@ import numpy as np
 
 from concept_ppl.analyses.designs.arrays import FloatArray
 from concept_ppl.analyses.designs.blocks import joint_predictions
-from concept_ppl.analyses.designs.cross_fits import cross_fit, whitener
+from concept_ppl.analyses.designs.cross_fits import cross_fit, regressands, whitener
 from concept_ppl.analyses.designs.decomposition import DecomposedStates, decompose
 from concept_ppl.analyses.designs.design import Design
+from concept_ppl.analyses.designs.ridge.one_thread_each import each
 from concept_ppl.analyses.designs.shares import difference
-from concept_ppl.analyses.designs.training_moments import training_moments
+from concept_ppl.analyses.designs.training_moments import HeldOut, training_moments
 from concept_ppl.analyses.results.rows import Estimate
 
 N_FEATURES = 128
@@ -60,8 +61,11 @@ def backward_gain(
     """
     design = states.design
     count = min(MOST_COMPONENTS, max(1, design.n // ROWS_PER_COMPONENT))
+    components = states.each(
+        lambda k: _principal_components(states, k, count), range(design.n_folds)
+    )
     inputs = [
-        np.hstack([part @ whitener(part, design, (k,)), _principal_components(states, k, count)])
+        np.hstack([part @ whitener(part, design, (k,)), components[k]])
         for k, part in enumerate(decoded)
     ]
     outputs = np.array([Z @ whitener(Z, design, (k,)) for k in range(design.n_folds)])
@@ -75,18 +79,22 @@ def nested_directions(states: DecomposedStates, Z: FloatArray) -> FloatArray:
     the map trained without j and k.
     """
     design = states.design
-    fit, moments = cross_fit(states, Z, whiten=True), training_moments(states.F, Z, design)
+    fit, moments = cross_fit(states, Z, whiten=True), training_moments(states.rows, Z, design)
     decoded = np.empty((design.n_folds, *Z.shape))
-    for k in range(design.n_folds):
-        for j in range(design.n_folds):
-            out = (k,) if j == k else (min(j, k), max(j, k))
-            spectrum, rows = states.spectra[out], design.folds == j
-            ridge = spectrum.values + fit.penalties[k] * spectrum.top
-            slopes = spectrum.vectors @ (
-                (spectrum.vectors.T @ moments.without(out)[2]) / ridge[:, None]
-            )
-            decoded[k, rows] = (states.F[rows] - spectrum.mean) @ slopes
-        decoded[k] = decoded[k] @ whitener(Z, design, (k,))
+
+    def decode(held_out: HeldOut) -> None:
+        side, targets = states.spectra[held_out], regressands(states, Z, moments, held_out)
+        penalties = fit.penalties[list(held_out)] * side.top
+        slopes = side.slopes(side.scores(targets), penalties)
+        # Rows of a fold are decoded for the other fold of a pair, alone for itself.
+        for i, fold in enumerate(held_out[::-1]):
+            rows = design.members[fold]
+            found = states.rows.times(slopes[:, i], rows) - side.mean @ slopes[:, i]
+            decoded[held_out[i], rows] = found
+
+    states.each(decode, states.spectra)
+    for k, part in enumerate(decoded):
+        part[:] = part @ whitener(Z, design, (k,))
     return decoded
 
 
@@ -95,11 +103,12 @@ def _principal_components(states: DecomposedStates, fold: int, count: int) -> Fl
 
     The sign of an eigenvector is arbitrary; it is taken so that the longest score is positive.
     """
-    spectrum = states.spectra[fold,]
-    scores = (states.F - spectrum.mean) @ spectrum.vectors[:, ::-1][:, :count]
+    side = states.spectra[fold,]
+    leading = side.leading(count)[1][:, ::-1]
+    scores = states.rows.times(leading) - side.mean @ leading
     longest = scores[np.abs(scores).argmax(axis=0), np.arange(scores.shape[1])]
     mass = float(states.design.weights[states.design.folds != fold].sum())
-    return np.asarray(scores * np.sign(longest) / np.sqrt(spectrum.top / mass))
+    return np.asarray(scores * np.sign(longest) / np.sqrt(side.top / mass))
 
 
 def _gain(
@@ -113,15 +122,18 @@ def _gain(
         (K, n, p) and (K, n, t), as they look to each outer fold.
     """
     gain, spread = np.empty(design.n), np.empty(design.n)
-    for k, (X, Y) in enumerate(zip(inputs, outputs, strict=True)):
-        rows = design.folds == k
+
+    def compare(k: int) -> None:
+        rows, X, Y = design.members[k], inputs[k], outputs[k]
         straight = decompose(X, design)
         affine = cross_fit(straight, Y)
-        bent = decompose(_fourier_features(X, seed), design)
+        bent = decompose(_fourier_features(X, seed), design, tested=k)
         rival = joint_predictions(straight, bent, Y, {k: float(affine.penalties[k])})[k]
         error = np.square(Y[rows] - affine.predicted[rows]).sum(axis=1)
         gain[rows] = error - np.square(Y[rows] - rival).sum(axis=1)
         spread[rows] = np.square(Y[rows] - affine.baseline[rows]).sum(axis=1)
+
+    each(compare, range(design.n_folds))
     return difference(gain, spread, design, level)
 
 
