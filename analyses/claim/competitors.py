@@ -61,9 +61,7 @@ def backward_gain(
     """
     design = states.design
     count = min(MOST_COMPONENTS, max(1, design.n // ROWS_PER_COMPONENT))
-    components = states.each(
-        lambda k: _principal_components(states, k, count), range(design.n_folds)
-    )
+    components = _principal_components(states, count)
     inputs = [
         np.hstack([part @ whitener(part, design, (k,)), components[k]])
         for k, part in enumerate(decoded)
@@ -82,33 +80,42 @@ def nested_directions(states: DecomposedStates, Z: FloatArray) -> FloatArray:
     fit, moments = cross_fit(states, Z, whiten=True), training_moments(states.rows, Z, design)
     decoded = np.empty((design.n_folds, *Z.shape))
 
-    def decode(held_out: HeldOut) -> None:
+    def maps(held_out: HeldOut) -> FloatArray:
         side, targets = states.spectra[held_out], regressands(states, Z, moments, held_out)
         penalties = fit.penalties[list(held_out)] * side.top
-        slopes = side.slopes(side.scores(targets), penalties)
-        # Rows of a fold are decoded for the other fold of a pair, alone for itself.
-        for i, fold in enumerate(held_out[::-1]):
-            rows = design.members[fold]
-            found = states.rows.times(slopes[:, i], rows) - side.mean @ slopes[:, i]
-            decoded[held_out[i], rows] = found
+        return side.slopes(side.scores(targets), penalties)
 
-    states.each(decode, states.spectra)
+    slopes = dict(zip(states.spectra, states.each(maps, states.spectra), strict=True))
+
+    def decode(j: int) -> None:
+        """Rows of fold j, as they look to each outer fold, in one pass over them."""
+        seen = [(k,) if k == j else (min(j, k), max(j, k)) for k in range(design.n_folds)]
+        chosen = [slopes[out][:, out.index(k)] for k, out in enumerate(seen)]
+        rows = design.members[j]
+        products = np.split(states.rows.times(np.hstack(chosen), rows), design.n_folds, axis=1)
+        for k, (out, product) in enumerate(zip(seen, products, strict=True)):
+            decoded[k, rows] = product - states.spectra[out].mean @ chosen[k]
+
+    states.each(decode, range(design.n_folds))
     for k, part in enumerate(decoded):
         part[:] = part @ whitener(Z, design, (k,))
     return decoded
 
 
-def _principal_components(states: DecomposedStates, fold: int, count: int) -> FloatArray:
-    """Leading components (n, ≤ count) of the training folds, the first with variance 1.
+def _principal_components(states: DecomposedStates, count: int) -> list[FloatArray]:
+    """Leading components (n, ≤ count) of each fold's training rows, the first with variance 1.
 
     The sign of an eigenvector is arbitrary; it is taken so that the longest score is positive.
     """
-    side = states.spectra[fold,]
-    leading = side.leading(count)[1][:, ::-1]
-    scores = states.rows.times(leading) - side.mean @ leading
-    longest = scores[np.abs(scores).argmax(axis=0), np.arange(scores.shape[1])]
-    mass = float(states.design.weights[states.design.folds != fold].sum())
-    return np.asarray(scores * np.sign(longest) / np.sqrt(side.top / mass))
+    design, folds = states.design, range(states.design.n_folds)
+    leading = states.each(lambda k: states.spectra[k,].leading(count)[1][:, ::-1], folds)
+    found = []
+    for k, product in enumerate(states.times(leading)):
+        side, scores = states.spectra[k,], product - states.spectra[k,].mean @ leading[k]
+        longest = scores[np.abs(scores).argmax(axis=0), np.arange(scores.shape[1])]
+        mass = float(design.weights[design.folds != k].sum())
+        found.append(scores * np.sign(longest) / np.sqrt(side.top / mass))
+    return found
 
 
 def _gain(

@@ -23,7 +23,7 @@ from .decomposition import DecomposedStates
 from .design import Design
 from .ridge.band_sides import Side
 from .ridge.spectrum import Regressands, Spectrum
-from .ridge.state_rows import BLOCK, StateRows
+from .ridge.state_rows import StateRows
 from .training_moments import HeldOut, TrainingMoments, training_moments
 
 PENALTIES: FloatArray = 10.0 ** np.arange(-8.0, 2.25, 0.5)
@@ -96,30 +96,34 @@ def cross_fit(states: DecomposedStates, Y: FloatArray, *, whiten: bool = False) 
     the metric of the inverse training covariance of Y, so that it does not depend on the basis.
     """
     design = states.design
-    folds = range(design.n_folds)
+    folds, members = range(design.n_folds), design.members
     moments = training_moments(states.rows, Y, design)
     loss = inner_losses(states, Y, moments, whiten=whiten)
     chosen = loss.argmin(axis=1)
 
-    def fit(k: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
+    def fit(k: int) -> FloatArray:
         side, targets = states.spectra[k,], regressands(states, Y, moments, (k,))
-        penalty = PENALTIES[chosen[k]] * side.top
-        slopes = side.slopes(side.scores(targets), np.array([penalty]))[:, 0]
-        explained = states.rows.times(slopes) - side.mean @ slopes
-        # As sums of squares: where the map interpolates, Y'Y − … would cancel to rounding noise.
-        train, root = targets.members, np.sqrt(design.weights[targets.members])[:, None]
-        left, kept = (targets.residuals - explained[train]) * root, explained[train] * root
-        unexplained = left.T @ left + penalty * slopes.T @ slopes
-        return slopes, targets.mean, explained[design.folds == k], unexplained, kept.T @ kept
+        penalty = np.array([PENALTIES[chosen[k]] * side.top])
+        return side.slopes(side.scores(targets), penalty)[:, 0]
 
+    slopes = states.each(fit, folds)
     predicted, baseline = np.empty_like(Y), np.empty_like(Y)
-    parts = states.each(fit, folds)
-    for rows, (_, mean, explained, _, _) in zip(design.members, parts, strict=True):
-        predicted[rows], baseline[rows] = mean + explained, mean
-    slopes, unexplained, fitted = (np.array([part[i] for part in parts]) for i in (0, 3, 4))
+    unexplained = np.empty((design.n_folds, Y.shape[1], Y.shape[1]))
+    fitted = np.empty_like(unexplained)
+    for k, product in enumerate(states.times(slopes)):
+        side, mean = states.spectra[k,], moments.without((k,))[1]
+        explained = product - side.mean @ slopes[k]
+        predicted[members[k]], baseline[members[k]] = mean + explained[members[k]], mean
+        # As sums of squares: where the map interpolates, Y'Y − … would cancel to rounding noise.
+        train = design.folds != k
+        root = np.sqrt(design.weights[train])[:, None]
+        left, kept = (Y[train] - mean - explained[train]) * root, explained[train] * root
+        penalty = PENALTIES[chosen[k]] * side.top
+        unexplained[k] = left.T @ left + penalty * slopes[k].T @ slopes[k]
+        fitted[k] = kept.T @ kept
     least = loss[np.arange(design.n_folds), chosen]
-    penalties = PENALTIES[chosen]
-    return CrossFit(states, Y, predicted, baseline, slopes, penalties, least, unexplained, fitted)
+    maps, penalties = np.array(slopes), PENALTIES[chosen]
+    return CrossFit(states, Y, predicted, baseline, maps, penalties, least, unexplained, fitted)
 
 
 def regressands(
@@ -191,8 +195,8 @@ def held_out_losses(
         slopes = path.slopes(scores, penalties[tried])
         columns = slopes.reshape(len(slopes), slopes.shape[1] * n_targets)  # also without a row
         for loss, part in zip(losses, parts, strict=True):
-            size = BLOCK * part.states.width // max(part.states.width, columns.shape[1])
-            for place, block in part.states.blocks(part.members, size):
+            made = columns.shape[1]
+            for place, block in part.states.blocks(part.members, columns=made):
                 np.subtract(block, side.mean, out=block)
                 fitted = (block if basis is None else block @ basis) @ columns
                 errors = fitted.reshape(len(block), -1, n_targets)

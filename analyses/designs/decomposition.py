@@ -9,7 +9,7 @@ wide ones into a band (see `ridge.band_matrix`); Gram matrices of training sets 
 from those of the folds, which are taken once.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -77,6 +77,17 @@ class DecomposedStates:
         members = _members(self.design, held_out)
         mean = self.spectra[held_out].mean if side is None else side.mean
         return TrainingRows(self.rows, members, self.design.weights[members], mean)
+
+    def times(self, maps: Sequence[FloatArray]) -> list[FloatArray]:
+        """Products (n, s) of all rows with several maps (d, s), in one pass over the rows."""
+        stacked = np.hstack(maps)
+        found = np.empty((self.design.n, stacked.shape[1]))
+
+        def multiply(members: IntArray) -> None:
+            found[members] = self.rows.times(stacked, members)
+
+        self.each(multiply, self.design.members)
+        return np.split(found, np.cumsum([part.shape[1] for part in maps])[:-1], axis=1)
 
     def each(self, work: Callable[[Task], Answer], tasks: Iterable[Task]) -> list[Answer]:
         """Answers of independent tasks; those of wide states are done beside each other."""

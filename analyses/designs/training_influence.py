@@ -22,6 +22,7 @@ import numpy as np
 
 from .arrays import FloatArray, IntArray
 from .cross_fits import CrossFit
+from .ridge.band_sides import after_rows, before_rows
 
 
 def training_influence(
@@ -67,24 +68,33 @@ def _influences(
     fit: CrossFit, gradient: FloatArray, rotations: Sequence[FloatArray] | None
 ) -> list[tuple[IntArray, FloatArray]]:
     """Rows that trained the map that is tested on each fold, and their influence through it."""
-    folds = range(fit.states.design.n_folds)
-    return fit.states.each(lambda k: _influence_of_fold(fit, k, gradient, rotations), folds)
-
-
-def _influence_of_fold(
-    fit: CrossFit, k: int, gradient: FloatArray, rotations: Sequence[FloatArray] | None
-) -> tuple[IntArray, FloatArray]:
-    """Which rows trained the map that is tested on fold ``k``, and their influence through it."""
     states, Y = fit.states, fit.targets
-    test, train = states.design.members[k], states.training_rows((k,))
-    side = states.spectra[k,]
-    residuals = Y[train.members] - fit.baseline[test][0] - train.times(fit.slopes[k])
-    if rotations is not None:
-        residuals = residuals @ rotations[k]
-    total = gradient[test].sum(axis=0)
-    direction = states.rows.transposed_times(gradient[test], test) - np.outer(side.mean, total)
-    pull = side.response(train, direction, fit.penalties[k] * side.top)
-    return train.members, (total / train.weights.sum() + pull) * residuals
+    folds = range(states.design.n_folds)
+
+    def pulled(k: int) -> FloatArray:
+        test, side = states.design.members[k], states.spectra[k,]
+        crossed = states.rows.transposed_times(gradient[test], test)
+        direction = crossed - np.outer(side.mean, gradient[test].sum(axis=0))
+        return before_rows(side, direction, fit.penalties[k] * side.top)
+
+    directions = states.each(pulled, folds)
+    products = states.times([*fit.slopes, *directions])
+
+    def influence(k: int) -> tuple[IntArray, FloatArray]:
+        side, train = states.spectra[k,], states.training_rows((k,))
+        explained, along = (
+            products[i][train.members] - side.mean @ part
+            for i, part in ((k, fit.slopes[k]), (len(folds) + k, directions[k]))
+        )
+        test = states.design.members[k]
+        residuals = Y[train.members] - fit.baseline[test][0] - explained
+        if rotations is not None:
+            residuals = residuals @ rotations[k]
+        pull = after_rows(side, along, fit.penalties[k] * side.top)
+        mean_pull = gradient[test].sum(axis=0) / train.weights.sum()
+        return train.members, (mean_pull + pull) * residuals
+
+    return states.each(influence, folds)
 
 
 def direction_influence(
@@ -117,10 +127,11 @@ def direction_influence(
     states, Y = fit.states, fit.targets
     design = states.design
     influence = np.zeros((design.n, turns.shape[2]))
+    products = states.times([slopes @ D for slopes, D in zip(fit.slopes, bases, strict=True)])
     for k, D in enumerate(bases):
         train = states.training_rows((k,))
         b = (Y[train.members] - fit.baseline[design.folds == k][0]) @ D
-        p = train.times(fit.slopes[k] @ D)
+        p = products[k][train.members] - train.mean @ fit.slopes[k] @ D
         left = np.diag(D.T @ fit.unexplained[k] @ D)
         strength, gaps = 1.0 - left / train.weights.sum(), left[:, None] - left
         leaks = np.divide(turns[k], gaps, out=np.zeros_like(gaps), where=gaps != 0.0)

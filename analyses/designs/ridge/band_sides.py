@@ -48,10 +48,9 @@ class GramBand:
         solved = self.matrix.solve(scores, penalties)
         return self.matrix.from_band(solved.reshape(len(solved), -1)).reshape(solved.shape)
 
-    def response(self, rows: TrainingRows, direction: FloatArray, penalty: float) -> FloatArray:
-        """Product X(X'WX + λ)⁻¹v (m, s) with directions v (d, s): how training rows pull there."""
-        scores = self.matrix.to_band(direction)
-        return rows.times(self.slopes(scores, np.array([penalty]))[:, 0])
+    def solve(self, direction: FloatArray, penalty: float) -> FloatArray:
+        """Solution (d, s) of (X'WX + λ)u = v, v (d, s)."""
+        return self.slopes(self.matrix.to_band(direction), np.array([penalty]))[:, 0]
 
     def leading(self, count: int) -> tuple[FloatArray, FloatArray]:
         """Largest eigenvalues (count,), ascending, and their eigenvectors (d, count)."""
@@ -105,13 +104,11 @@ class KernelBand:
         dual = self._roots * self.matrix.from_band(solved.reshape(len(solved), -1))
         return self.rows.transposed_times(dual).reshape(-1, *solved.shape[1:])
 
-    def response(self, rows: TrainingRows, direction: FloatArray, penalty: float) -> FloatArray:
-        """Product X(X'WX + λ)⁻¹v (m, s) with directions v (d, s): how training rows pull there."""
-        scores = self.matrix.to_band(self._roots * rows.times(direction))
-        return (
-            self.matrix.from_band(self.matrix.solve(scores, np.array([penalty]))[:, 0])
-            / self._roots
-        )
+    def smooth(self, product: FloatArray, penalty: float) -> FloatArray:
+        """Turn Xv (m, s) of directions v into X(X'WX + λ)⁻¹v, from the side of the rows."""
+        scores = self.matrix.to_band(self._roots * product)
+        solved = self.matrix.solve(scores, np.array([penalty]))[:, 0]
+        return np.asarray(self.matrix.from_band(solved) / self._roots)
 
     def leading(self, count: int) -> tuple[FloatArray, FloatArray]:
         """Largest eigenvalues (≤ count,), ascending, and their eigenvectors (d, ≤ count)."""
@@ -139,6 +136,16 @@ class KernelBand:
 
 Side = Spectrum | GramBand | KernelBand
 """The training side of a ridge problem, by whichever means."""
+
+
+def before_rows(side: Side, direction: FloatArray, penalty: float) -> FloatArray:
+    """Return what of directions v (d, s) to multiply centred rows X with for X(X'WX + λ)⁻¹v."""
+    return direction if isinstance(side, KernelBand) else side.solve(direction, penalty)
+
+
+def after_rows(side: Side, product: FloatArray, penalty: float) -> FloatArray:
+    """Return X(X'WX + λ)⁻¹v, how training rows pull along v, from that product (m, s)."""
+    return side.smooth(product, penalty) if isinstance(side, KernelBand) else product
 
 
 def varies_in(side: Side, count: int) -> bool:

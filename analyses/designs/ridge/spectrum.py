@@ -109,10 +109,9 @@ class Spectrum:
         lifted = self.vectors @ shrunk
         return lifted.reshape(len(lifted), len(penalties), scores.shape[1])
 
-    def response(self, rows: TrainingRows, direction: FloatArray, penalty: float) -> FloatArray:
-        """Product X(X'WX + λ)⁻¹v (m, s) with directions v (d, s): how training rows pull there."""
-        scores = self.vectors.T @ direction
-        return rows.times(self.slopes(scores, np.array([penalty]))[:, 0])
+    def solve(self, direction: FloatArray, penalty: float) -> FloatArray:
+        """Solution (d, s) of (X'WX + λ)u = v, v (d, s) of the rows' span."""
+        return self.slopes(self.vectors.T @ direction, np.array([penalty]))[:, 0]
 
     def leading(self, count: int) -> tuple[FloatArray, FloatArray]:
         """Largest eigenvalues (≤ count,), ascending, and their eigenvectors (d, ≤ count)."""

@@ -50,16 +50,21 @@ class StateRows:
 
     def take(self, rows: IntArray | slice) -> FloatArray:
         """Return some rows (m, d) as a new array."""
-        taken = np.array(self.source[rows], dtype=np.float64)
-        taken -= self.centre
+        own = isinstance(rows, slice)  # a view, which is not to be written into
+        taken = np.asarray(self.source[rows]).astype(np.float64, copy=own)
+        if self.centre.any():
+            taken -= self.centre
         return taken
 
     def blocks(
-        self, rows: IntArray | None = None, size: int = BLOCK
+        self, rows: IntArray | None = None, *, columns: int = 0
     ) -> Iterator[tuple[slice, FloatArray]]:
-        """Go through rows, all by default: where a block lies among them, and its states (m, d)."""
+        """Go through rows, all by default: where a block lies among them, and its states (m, d).
+
+        Where more ``columns`` are made of a block than it has, it is so much smaller.
+        """
         count = len(self) if rows is None else len(rows)
-        step = max(1, size // self.width)
+        step = max(1, BLOCK // max(self.width, columns))
         for start in range(0, count, step):
             place = slice(start, min(start + step, count))
             yield place, self.take(place if rows is None else rows[place])
@@ -89,7 +94,7 @@ class StateRows:
         factors = np.random.default_rng(seed).integers(1, 2**63, self.width, dtype=np.int64)
         odd = factors.astype(np.uint64) * np.uint64(2) + np.uint64(1)
         found = np.empty(len(self), np.uint64)
-        for place, block in self.blocks(size=HASHED):
+        for place, block in self.blocks(columns=self.width * BLOCK // HASHED):
             bits = (block + 0.0).view(np.uint64)  # −0 is 0
             mixed = (bits ^ (bits >> np.uint64(29))) * odd
             found[place] = (mixed ^ (mixed >> np.uint64(32))).sum(axis=1, dtype=np.uint64)
