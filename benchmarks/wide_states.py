@@ -1,11 +1,12 @@
 """How long and how much memory do the headline analyses take where states are wide?
 
 Every row runs in a process of its own with two threads: the six headline analyses together on
-planted states in memory and on half-precision states on the disk, a curve over 33 layers, and R²
-and canonical correlations beside a scikit-learn user's loop over the same folds (RidgeCV, which
-chooses λ by its closed-form leave-one-out, and CCA). Seconds are those of the clock; beside them
-stands processor time over two threads, the least that the clock could say on two idle cores.
-`python benchmarks/wide_states.py six-2048 loop-2048` runs some rows, `--layers 2` a shorter curve.
+planted states in memory and on half-precision states on the disk, a curve over 33 layers; and, with
+one thread for both, R² and canonical correlations beside a scikit-learn user's loop over folds
+(RidgeCV, which chooses λ by its closed-form leave-one-out, and CCA). Seconds are those of the
+clock; beside them stands processor time over two threads, the least that the clock could say on
+two cores. `python benchmarks/wide_states.py six-2048 loop-2048` runs some rows, `--layers 2` a
+shorter curve.
 """
 
 import argparse
@@ -179,7 +180,8 @@ def row(name, n_layers):
 
 def in_own_process(name, n_layers):
     command = [sys.executable, __file__, "--row", name, "--layers", str(n_layers)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
+    threads = 1 if name.startswith("loop") else THREADS
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     return json.loads(done.stdout)
 
