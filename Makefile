@@ -31,6 +31,7 @@ bench: .venv/installed .venv/peers .venv/smollm2  ## speed and memory against pe
 	@$(BIN)/python benchmarks/linear_map.py
 	@$(BIN)/python benchmarks/bootstrap.py
 	@$(BIN)/python benchmarks/implied_posterior.py --large
+	@$(BIN)/python benchmarks/wide_states.py
 	@$(BIN)/python benchmarks/extraction.py
 	@$(BIN)/python benchmarks/fit.py
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/hidden_markov.py

@@ -20,6 +20,7 @@ from concept_ppl.analyses.designs.intervals import (
     warn_of_few_clusters,
 )
 from concept_ppl.analyses.designs.repeats import contrasts_beside
+from concept_ppl.analyses.designs.ridge.band_sides import varies_in
 from concept_ppl.analyses.designs.training_influence import direction_influence, training_influence
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.hypotheses import MISSING
@@ -214,9 +215,9 @@ def canonical_scores(states: DecomposedStates, Z: FloatArray) -> CanonicalScores
         If Z has more columns than F, or a training fold leaves a direction without variance.
     """
     design = states.design
-    if Z.shape[1] > states.F.shape[1]:
+    if Z.shape[1] > states.width:
         raise InputError(
-            f"Z has {Z.shape[1]} contrasts, F only {states.F.shape[1]} coordinates; no linear map "
+            f"Z has {Z.shape[1]} contrasts, F only {states.width} coordinates; no linear map "
             "between them can be invertible."
         )
     _require_directions(states, Z.shape[1])
@@ -260,11 +261,13 @@ def decoded_directions(states: DecomposedStates, Z: FloatArray) -> FloatArray:
 
 def _require_directions(states: DecomposedStates, q: int) -> None:
     """Refuse states that vary in fewer directions than there are contrasts, whatever the data."""
-    for k in range(states.design.n_folds):
-        spectrum = states.spectra[k,]
-        if spectrum.n_varying < q:
+    folds = range(states.design.n_folds)
+    enough = states.each(lambda k: varies_in(states.spectra[k,], q), folds)
+    for k, varies in zip(folds, enough, strict=True):
+        if not varies:
+            side = states.spectra[k,]
             raise InputError(
-                f"The states vary in {spectrum.n_varying} directions without the rows of a fold, "
+                f"The states vary in {side.n_varying} directions without the rows of a fold, "
                 f"fewer directions than the {q} contrasts; no map between them is invertible."
             )
 

@@ -17,6 +17,7 @@ from concept_ppl.analyses.results.rows import Estimate, Row
 
 from .contenders import Controls
 from .controls import ControlComparison, beside_controls
+from .forward_errors import forward_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def goodness_of_fit(
     contrasts, labels = contrasts_beside(states, Z, names)
     fit = cross_fit(states, contrasts)
     errors = squared_errors(fit)
-    forward = squared_errors(cross_fit(decompose(contrasts, design), states.F))
+    forward = forward_errors(decompose(contrasts, design), states.rows)
     return GoodnessOfFit(
         explained_share(forward, level),
         explained_share(errors, level),

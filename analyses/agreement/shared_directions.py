@@ -84,8 +84,9 @@ def shared_directions(
 
 def _widest(states: DecomposedStates, least: int) -> int:
     """How many components every training set supports: those that vary, a few rows for each."""
-    widest: int = states.F.shape[1]
-    for out, spectrum in states.spectra.items():
+    widest: int = states.width
+    for out, side in states.spectra.items():
+        spectrum = side.full()
         varying = int(np.sum(spectrum.values > NULL_VARIANCE * spectrum.top))
         if varying < least:
             raise InputError(
@@ -99,10 +100,10 @@ def _widest(states: DecomposedStates, least: int) -> int:
 
 def _whitened(states: DecomposedStates, out: HeldOut, rank: int) -> FloatArray:
     """Leading principal components (n, rank) of all rows, of unit variance in the training set."""
-    spectrum = states.spectra[out]
+    spectrum = states.spectra[out].full()
     mass = states.design.weights[~np.isin(states.design.folds, out)].sum()
     leading = spectrum.vectors[:, ::-1][:, :rank] / np.sqrt(spectrum.values[::-1][:rank] / mass)
-    return np.asarray((states.F - spectrum.mean) @ leading)
+    return np.asarray(states.rows.times(leading) - spectrum.mean @ leading)
 
 
 def _variates(

@@ -14,11 +14,12 @@ import numpy as np
 
 from concept_ppl.analyses.designs.arrays import FloatArray
 from concept_ppl.analyses.designs.blocks import joint_predictions
-from concept_ppl.analyses.designs.cross_fits import cross_fit, whitener
+from concept_ppl.analyses.designs.cross_fits import cross_fit, regressands, whitener
 from concept_ppl.analyses.designs.decomposition import DecomposedStates, decompose
 from concept_ppl.analyses.designs.design import Design
+from concept_ppl.analyses.designs.ridge.one_thread_each import each
 from concept_ppl.analyses.designs.shares import difference
-from concept_ppl.analyses.designs.training_moments import training_moments
+from concept_ppl.analyses.designs.training_moments import HeldOut, training_moments
 from concept_ppl.analyses.results.rows import Estimate
 
 N_FEATURES = 128
@@ -60,8 +61,9 @@ def backward_gain(
     """
     design = states.design
     count = min(MOST_COMPONENTS, max(1, design.n // ROWS_PER_COMPONENT))
+    components = _principal_components(states, count)
     inputs = [
-        np.hstack([part @ whitener(part, design, (k,)), _principal_components(states, k, count)])
+        np.hstack([part @ whitener(part, design, (k,)), components[k]])
         for k, part in enumerate(decoded)
     ]
     outputs = np.array([Z @ whitener(Z, design, (k,)) for k in range(design.n_folds)])
@@ -75,31 +77,45 @@ def nested_directions(states: DecomposedStates, Z: FloatArray) -> FloatArray:
     the map trained without j and k.
     """
     design = states.design
-    fit, moments = cross_fit(states, Z, whiten=True), training_moments(states.F, Z, design)
+    fit, moments = cross_fit(states, Z, whiten=True), training_moments(states.rows, Z, design)
     decoded = np.empty((design.n_folds, *Z.shape))
-    for k in range(design.n_folds):
-        for j in range(design.n_folds):
-            out = (k,) if j == k else (min(j, k), max(j, k))
-            spectrum, rows = states.spectra[out], design.folds == j
-            ridge = spectrum.values + fit.penalties[k] * spectrum.top
-            slopes = spectrum.vectors @ (
-                (spectrum.vectors.T @ moments.without(out)[2]) / ridge[:, None]
-            )
-            decoded[k, rows] = (states.F[rows] - spectrum.mean) @ slopes
-        decoded[k] = decoded[k] @ whitener(Z, design, (k,))
+
+    def maps(held_out: HeldOut) -> FloatArray:
+        side, targets = states.spectra[held_out], regressands(states, Z, moments, held_out)
+        penalties = fit.penalties[list(held_out)] * side.top
+        return side.slopes(side.scores(targets), penalties)
+
+    slopes = dict(zip(states.spectra, states.each(maps, states.spectra), strict=True))
+
+    def decode(j: int) -> None:
+        """Rows of fold j, as they look to each outer fold, in one pass over them."""
+        seen = [(k,) if k == j else (min(j, k), max(j, k)) for k in range(design.n_folds)]
+        chosen = [slopes[out][:, out.index(k)] for k, out in enumerate(seen)]
+        rows = design.members[j]
+        products = np.split(states.rows.times(np.hstack(chosen), rows), design.n_folds, axis=1)
+        for k, (out, product) in enumerate(zip(seen, products, strict=True)):
+            decoded[k, rows] = product - states.spectra[out].mean @ chosen[k]
+
+    states.each(decode, range(design.n_folds))
+    for k, part in enumerate(decoded):
+        part[:] = part @ whitener(Z, design, (k,))
     return decoded
 
 
-def _principal_components(states: DecomposedStates, fold: int, count: int) -> FloatArray:
-    """Leading components (n, ≤ count) of the training folds, the first with variance 1.
+def _principal_components(states: DecomposedStates, count: int) -> list[FloatArray]:
+    """Leading components (n, ≤ count) of each fold's training rows, the first with variance 1.
 
     The sign of an eigenvector is arbitrary; it is taken so that the longest score is positive.
     """
-    spectrum = states.spectra[fold,]
-    scores = (states.F - spectrum.mean) @ spectrum.vectors[:, ::-1][:, :count]
-    longest = scores[np.abs(scores).argmax(axis=0), np.arange(scores.shape[1])]
-    mass = float(states.design.weights[states.design.folds != fold].sum())
-    return np.asarray(scores * np.sign(longest) / np.sqrt(spectrum.top / mass))
+    design, folds = states.design, range(states.design.n_folds)
+    leading = states.each(lambda k: states.spectra[k,].leading(count)[1][:, ::-1], folds)
+    found = []
+    for k, product in enumerate(states.times(leading)):
+        side, scores = states.spectra[k,], product - states.spectra[k,].mean @ leading[k]
+        longest = scores[np.abs(scores).argmax(axis=0), np.arange(scores.shape[1])]
+        mass = float(design.weights[design.folds != k].sum())
+        found.append(scores * np.sign(longest) / np.sqrt(side.top / mass))
+    return found
 
 
 def _gain(
@@ -113,15 +129,18 @@ def _gain(
         (K, n, p) and (K, n, t), as they look to each outer fold.
     """
     gain, spread = np.empty(design.n), np.empty(design.n)
-    for k, (X, Y) in enumerate(zip(inputs, outputs, strict=True)):
-        rows = design.folds == k
+
+    def compare(k: int) -> None:
+        rows, X, Y = design.members[k], inputs[k], outputs[k]
         straight = decompose(X, design)
         affine = cross_fit(straight, Y)
-        bent = decompose(_fourier_features(X, seed), design)
+        bent = decompose(_fourier_features(X, seed), design, tested=k)
         rival = joint_predictions(straight, bent, Y, {k: float(affine.penalties[k])})[k]
         error = np.square(Y[rows] - affine.predicted[rows]).sum(axis=1)
         gain[rows] = error - np.square(Y[rows] - rival).sum(axis=1)
         spread[rows] = np.square(Y[rows] - affine.baseline[rows]).sum(axis=1)
+
+    each(compare, range(design.n_folds))
     return difference(gain, spread, design, level)
 
 

@@ -214,20 +214,20 @@ def invertibility(
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     design = states.design
     contrasts, _ = contrasts_beside(states, Z, names)
-    spanned = None if unembedding is None else diversity_condition(unembedding, states.F.shape[1])
+    spanned = None if unembedding is None else diversity_condition(unembedding, states.width)
     if spanned is not None and not spanned.holds:
-        states = decompose(states.F @ spanned.basis, design)
+        states = decompose(states.rows.times(spanned.basis), design)
     fit = cross_fit(states, contrasts, whiten=True)
     q = contrasts.shape[1]
     if variant is None:
-        wide = CLUSTERS_PER_SLOPE * states.F.shape[1] * q > design.n_clusters
+        wide = CLUSTERS_PER_SLOPE * states.width * q > design.n_clusters
         variant = "decoded" if wide else "direct"
     if variant == "direct":
         method: Method = "kleibergen_paap"
         found = correlations(states.F, contrasts, design.weights, design.clusters)
     else:
         found, method = decoded_correlations(states, contrasts)
-    most = min(found.Y.shape[1], states.F.shape[1])
+    most = min(found.Y.shape[1], states.width)
     tests = tuple(rank_test(found, r, method, most) for r in range(q))
     values, condition = singular_values(fit, level, seed)
     return Invertibility(

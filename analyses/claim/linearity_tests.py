@@ -236,9 +236,9 @@ def linearity(
     states = as_decomposed(F, weights, clusters, n_folds, seed)
     design = states.design
     contrasts, _ = contrasts_beside(states, Z, names)
-    if contrasts.shape[1] > states.F.shape[1]:
+    if contrasts.shape[1] > states.width:
         raise InputError(
-            f"Z has {contrasts.shape[1]} contrasts, F only {states.F.shape[1]} coordinates; no "
+            f"Z has {contrasts.shape[1]} contrasts, F only {states.width} coordinates; no "
             "linear map between them can be invertible."
         )
     directions = decoded_directions(states, contrasts)

@@ -20,8 +20,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
-from concept_ppl.analyses.designs.cross_fits import PENALTIES, held_out_losses, whitener
-from concept_ppl.analyses.designs.decomposition import DecomposedStates, Spectrum, training_spectrum
+from concept_ppl.analyses.designs.cross_fits import (
+    PENALTIES,
+    HeldOutRows,
+    held_out_losses,
+    regressands,
+    whitener,
+)
+from concept_ppl.analyses.designs.decomposition import DecomposedStates, decomposed_sides
+from concept_ppl.analyses.designs.ridge.band_sides import Side
+from concept_ppl.analyses.designs.ridge.state_rows import rows_of
 from concept_ppl.analyses.designs.training_moments import HeldOut, training_moments
 
 FIRST_FOLD = 2
@@ -58,38 +66,43 @@ def prequential_variates(states: DecomposedStates, Y: FloatArray) -> Prequential
     """
     design = states.design
     Y = Y @ whitener(Y, design)  # one basis for all folds: it decides no rank
-    members = design.members
-    moments, own = (training_moments(X, Y, design) for X in (states.F, Y))
-    spectra: dict[HeldOut, Spectrum] = dict(states.spectra)
-    grams: dict[int, FloatArray] = {}
+    moments, own = (training_moments(X, Y, design) for X in (states.rows, rows_of(Y)))
+    sides = _sides_of_the_past(states)
     variates = np.empty_like(Y)
     for k in range(FIRST_FOLD, design.n_folds):
         later = tuple(range(k, design.n_folds))
         past = float(design.weights[design.folds < k].sum())
         rotation = _inverse_root(own.without(later)[2] / past)
-        loss = np.zeros(len(PENALTIES))
-        for out in (later, *((j, *later) for j in range(k))):
-            if out not in spectra:
-                spectra[out] = training_spectrum(states.F, design, out, grams)
-        for j in range(k):
-            rows, spectrum = members[j], spectra[j, *later]
-            _, mean, cross = moments.without((j, *later))
-            loss += held_out_losses(
-                spectrum,
-                spectrum.vectors.T @ cross @ rotation,
-                states.F[rows],
-                (Y[rows] - mean) @ rotation,
-                design.weights[rows],
-                PENALTIES * spectrum.top,
+
+        def losses(j: int, later: HeldOut = later, rotation: FloatArray = rotation) -> FloatArray:
+            rows, side = design.members[j], sides[j, *later]
+            targets = regressands(states, Y, moments, (j, *later))
+            part = HeldOutRows(
+                states.rows, rows, Y[rows] - targets.mean, design.weights[rows], rotation
             )
-        rows, spectrum = members[k], spectra[later]
-        scores = spectrum.vectors.T @ moments.without(later)[2]
-        shrink = spectrum.values + PENALTIES[loss.argmin()] * spectrum.top
-        slopes = scores @ rotation / shrink[:, None]
-        slopes = slopes @ _inverse_root(slopes.T @ (spectrum.values[:, None] * slopes) / past)
-        variates[rows] = (states.F[rows] - spectrum.mean) @ (spectrum.vectors @ slopes)
+            return held_out_losses(side, side.scores(targets), [part], PENALTIES * side.top)[0]
+
+        loss = np.sum(states.each(losses, range(k)), axis=0)
+        rows, side = design.members[k], sides[later]
+        targets, train = regressands(states, Y, moments, later), states.training_rows(later, side)
+        penalty = np.array([PENALTIES[loss.argmin()] * side.top])
+        slopes = side.slopes(side.scores(targets), penalty)[:, 0] @ rotation
+        spread = train.times(slopes) * np.sqrt(train.weights)[:, None]
+        slopes = slopes @ _inverse_root(spread.T @ spread / past)
+        variates[rows] = states.rows.times(slopes, rows) - side.mean @ slopes
     tested = np.flatnonzero(design.folds >= FIRST_FOLD)
     return PrequentialVariates(tested, variates[tested])
+
+
+def _sides_of_the_past(states: DecomposedStates) -> dict[HeldOut, Side]:
+    """Decompose the folds before each tested one, all of them and all but one in turn."""
+    n_folds = states.design.n_folds
+    wanted: list[HeldOut] = []
+    for k in range(FIRST_FOLD, n_folds):
+        later = tuple(range(k, n_folds))
+        wanted += [later, *((j, *later) for j in range(k))]
+    missing = [out for out in wanted if out not in states.spectra]
+    return {**states.spectra, **decomposed_sides(states.rows, states.design, missing)}
 
 
 def _inverse_root(covariance: FloatArray) -> FloatArray:

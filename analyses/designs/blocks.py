@@ -15,8 +15,10 @@ import numpy as np
 from scipy import linalg
 
 from .arrays import FloatArray
-from .cross_fits import PENALTIES, held_out_losses
-from .decomposition import DecomposedStates, Spectrum
+from .cross_fits import PENALTIES, HeldOutRows, held_out_losses
+from .decomposition import DecomposedStates
+from .ridge.spectrum import Spectrum
+from .ridge.state_rows import rows_of
 from .training_moments import HeldOut
 
 CONTROL_FACTORS = (0.25, 1.0, 4.0)
@@ -152,14 +154,15 @@ def _joint_losses(
                         continue
                     rows = design.folds == inner
                     features, base = fit.apply(moments.control[rows], moments.F[rows])
-                    losses[fold][i] += held_out_losses(
-                        fit.spectrum,
-                        fit.scores,
-                        features,
+                    part = HeldOutRows(
+                        rows_of(features),
+                        np.arange(len(features)),
                         moments.Y[rows] - base,
                         design.weights[rows],
-                        PENALTIES * states.spectra[out].top,
                     )
+                    steps = PENALTIES * states.spectra[out].top
+                    (loss,) = held_out_losses(fit.spectrum, fit.scores, [part], steps)
+                    losses[fold][i] += loss
     return losses
 
 

@@ -8,6 +8,8 @@ rows the same minimiser comes from the dual (n × n) problem (Saunders et al. 19
 component outside the span of the rows is zero because it is penalised, not because it was cut off.
 """
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -16,10 +18,13 @@ from scipy import linalg
 
 from concept_ppl.errors import InputError
 
-from .arrays import FloatArray, varies
-from .decomposition import DecomposedStates, Spectrum
+from .arrays import FloatArray, IntArray, varies
+from .decomposition import DecomposedStates
 from .design import Design
-from .training_moments import HeldOut, training_moments
+from .ridge.band_sides import Side
+from .ridge.spectrum import Regressands, Spectrum
+from .ridge.state_rows import StateRows
+from .training_moments import HeldOut, TrainingMoments, training_moments
 
 PENALTIES: FloatArray = 10.0 ** np.arange(-8.0, 2.25, 0.5)
 """Penalties λ tried, in units of the top eigenvalue of the training folds' weighted Gram matrix."""
@@ -38,6 +43,8 @@ class CrossFit:
     predicted, baseline
         (n, t) prediction of each row by the map that never saw its fold, and the mean of that
         map's training folds.
+    slopes
+        (K, d, t) the map that is tested on each fold.
     penalties
         (K,) chosen λ relative to the top eigenvalue.
     inner_loss
@@ -53,10 +60,33 @@ class CrossFit:
     targets: FloatArray
     predicted: FloatArray
     baseline: FloatArray
+    slopes: FloatArray
     penalties: FloatArray
     inner_loss: FloatArray
     unexplained: FloatArray
     fitted: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOutRows:
+    """Rows on which maps are judged.
+
+    Attributes
+    ----------
+    states, members
+        Of all rows, and the (m,) numbers of those that are held out.
+    residuals, weights
+        (m, t) targets less their training mean, and (m,) weights.
+    rotation
+        (t, s) linear combinations of the targets whose squared errors count; all as they are if
+        None.
+    """
+
+    states: StateRows
+    members: IntArray
+    residuals: FloatArray
+    weights: FloatArray
+    rotation: FloatArray | None = None
 
 
 def cross_fit(states: DecomposedStates, Y: FloatArray, *, whiten: bool = False) -> CrossFit:
@@ -66,82 +96,114 @@ def cross_fit(states: DecomposedStates, Y: FloatArray, *, whiten: bool = False) 
     the metric of the inverse training covariance of Y, so that it does not depend on the basis.
     """
     design = states.design
-    folds = range(design.n_folds)
-    members = design.members
-    rotations = [whitener(Y, design, (k,)) if whiten else np.eye(Y.shape[1]) for k in folds]
-    moments = training_moments(states.F, Y, design)
-    loss = np.zeros((design.n_folds, len(PENALTIES)))
-    for j, k in combinations(folds, 2):
-        spectrum = states.spectra[j, k]
-        _, mean, cross = moments.without((j, k))
-        scores = spectrum.vectors.T @ cross
-        for outer, inner in ((j, k), (k, j)):
-            loss[outer] += held_out_losses(
-                spectrum,
-                scores @ rotations[outer],
-                states.F[members[inner]],
-                (Y[members[inner]] - mean) @ rotations[outer],
-                design.weights[members[inner]],
-                PENALTIES * spectrum.top,
-            )
+    folds, members = range(design.n_folds), design.members
+    moments = training_moments(states.rows, Y, design)
+    loss = inner_losses(states, Y, moments, whiten=whiten)
     chosen = loss.argmin(axis=1)
+
+    def fit(k: int) -> FloatArray:
+        side, targets = states.spectra[k,], regressands(states, Y, moments, (k,))
+        penalty = np.array([PENALTIES[chosen[k]] * side.top])
+        return side.slopes(side.scores(targets), penalty)[:, 0]
+
+    slopes = states.each(fit, folds)
     predicted, baseline = np.empty_like(Y), np.empty_like(Y)
     unexplained = np.empty((design.n_folds, Y.shape[1], Y.shape[1]))
     fitted = np.empty_like(unexplained)
-    for k in folds:
-        spectrum = states.spectra[k,]
-        _, mean, cross = moments.without((k,))
-        scores = spectrum.vectors.T @ cross
-        penalty = PENALTIES[chosen[k]] * spectrum.top
-        shrunk = scores / (spectrum.values + penalty)[:, None]
-        fit = mean + (states.F - spectrum.mean) @ (spectrum.vectors @ shrunk)
-        predicted[members[k]], baseline[members[k]] = fit[members[k]], mean
-        # As a sum of squares: where the map interpolates, Y'Y − … would cancel to rounding noise.
-        train = np.concatenate([rows for j, rows in enumerate(members) if j != k])
-        left = (Y[train] - fit[train]) * np.sqrt(design.weights[train])[:, None]
-        unexplained[k] = left.T @ left + penalty * shrunk.T @ shrunk
-        fitted[k] = shrunk.T @ (spectrum.values[:, None] * shrunk)
+    for k, product in enumerate(states.times(slopes)):
+        side, mean = states.spectra[k,], moments.without((k,))[1]
+        explained = product - side.mean @ slopes[k]
+        predicted[members[k]], baseline[members[k]] = mean + explained[members[k]], mean
+        # As sums of squares: where the map interpolates, Y'Y − … would cancel to rounding noise.
+        train = design.folds != k
+        root = np.sqrt(design.weights[train])[:, None]
+        left, kept = (Y[train] - mean - explained[train]) * root, explained[train] * root
+        penalty = PENALTIES[chosen[k]] * side.top
+        unexplained[k] = left.T @ left + penalty * slopes[k].T @ slopes[k]
+        fitted[k] = kept.T @ kept
     least = loss[np.arange(design.n_folds), chosen]
-    return CrossFit(states, Y, predicted, baseline, PENALTIES[chosen], least, unexplained, fitted)
+    maps, penalties = np.array(slopes), PENALTIES[chosen]
+    return CrossFit(states, Y, predicted, baseline, maps, penalties, least, unexplained, fitted)
+
+
+def regressands(
+    states: DecomposedStates, Y: FloatArray, moments: TrainingMoments, held_out: HeldOut
+) -> Regressands:
+    """Targets Y (n, t) of all folds but some, by their moments with the states."""
+    _, mean, cross = moments.without(held_out)
+    members = np.flatnonzero(~np.isin(states.design.folds, held_out))
+    return Regressands(cross, Y, members, mean)
+
+
+def inner_losses(
+    states: DecomposedStates, Y: FloatArray, moments: TrainingMoments, *, whiten: bool
+) -> FloatArray:
+    """Cross-validated loss (K, L) inside the training folds of each fold, under each penalty.
+
+    Analyses of the same states ask the same again: what they tuned once, they remember.
+    """
+    key = hashlib.blake2b(Y.tobytes()).digest() + bytes([whiten])
+    if key not in states.tuned:
+        states.tuned[key] = _inner_losses(states, Y, moments, whiten)
+    return states.tuned[key]
+
+
+def _inner_losses(
+    states: DecomposedStates, Y: FloatArray, moments: TrainingMoments, whiten: bool
+) -> FloatArray:
+    design = states.design
+    rotations = [whitener(Y, design, (k,)) if whiten else None for k in range(design.n_folds)]
+
+    def at_both(pair: tuple[int, int]) -> list[FloatArray]:
+        side, targets = states.spectra[pair], regressands(states, Y, moments, pair)
+        parts = []
+        for outer, inner in (pair, pair[::-1]):
+            rows = design.members[inner]
+            residuals, weights = Y[rows] - targets.mean, design.weights[rows]
+            parts.append(HeldOutRows(states.rows, rows, residuals, weights, rotations[outer]))
+        return held_out_losses(side, side.scores(targets), parts, PENALTIES * side.top)
+
+    pairs = list(combinations(range(design.n_folds), 2))
+    loss = np.zeros((design.n_folds, len(PENALTIES)))
+    for (j, k), (at_k, at_j) in zip(pairs, states.each(at_both, pairs), strict=True):
+        loss[j] += at_k
+        loss[k] += at_j
+    return loss
 
 
 def held_out_losses(
-    spectrum: Spectrum,
-    scores: FloatArray,
-    F: FloatArray,
-    residual: FloatArray,
-    weights: FloatArray,
-    penalties: FloatArray,
-) -> FloatArray:
-    """Weighted squared error on held-out rows under every penalty, in one pass.
+    side: Side, scores: FloatArray, parts: Sequence[HeldOutRows], penalties: FloatArray
+) -> list[FloatArray]:
+    """Weighted squared error (L,) on each part of held-out rows under every penalty.
 
     Parameters
     ----------
-    spectrum, scores
-        Of the training rows, and (r, t) the cross-product of its coordinates with the targets.
-    F, residual, weights
-        (m, d), (m, t) and (m,) held-out rows, the targets less their training mean.
+    side, scores
+        Of the training rows, and of their targets: what the side makes of `Regressands`.
+    parts
+        Held-out rows with their targets.
     penalties
         (L,) absolute.
-
-    Returns
-    -------
-    losses
-        (L,).
     """
-    n_targets = scores.shape[1]
-    centred, vectors = F - spectrum.mean, spectrum.vectors
-    if len(spectrum.values) < n_targets:
-        centred, vectors = centred @ vectors, np.eye(len(spectrum.values))
-    width = max(1, COLUMNS_AT_ONCE // n_targets)
-    losses = []
-    for start in range(0, len(penalties), width):
-        shrink = 1.0 / (spectrum.values[:, None] + penalties[start : start + width])
-        slopes = shrink[:, :, None] * scores[:, None, :]
-        slopes = slopes.reshape(len(scores), shrink.shape[1] * n_targets)  # also without a row
-        fitted = (centred @ (vectors @ slopes)).reshape(len(F), -1, n_targets)
-        losses.append(weights @ np.square(fitted - residual[:, None, :]).sum(axis=2))
-    return np.concatenate(losses)
+    n_targets, basis, path = scores.shape[1], None, side
+    if isinstance(side, Spectrum) and len(side.values) < n_targets:
+        basis, path = side.vectors, side.in_its_own_coordinates()
+    step = max(1, COLUMNS_AT_ONCE // n_targets)
+    losses = np.zeros((len(parts), len(penalties)))
+    for start in range(0, len(penalties), step):
+        tried = slice(start, start + step)
+        slopes = path.slopes(scores, penalties[tried])
+        columns = slopes.reshape(len(slopes), slopes.shape[1] * n_targets)  # also without a row
+        for loss, part in zip(losses, parts, strict=True):
+            made = columns.shape[1]
+            for place, block in part.states.blocks(part.members, columns=made):
+                np.subtract(block, side.mean, out=block)
+                fitted = (block if basis is None else block @ basis) @ columns
+                errors = fitted.reshape(len(block), -1, n_targets)
+                errors -= part.residuals[place, None, :]
+                rotated = errors if part.rotation is None else errors @ part.rotation
+                loss[tried] += part.weights[place] @ np.square(rotated).sum(axis=2)
+    return list(losses)
 
 
 def whitener(Y: FloatArray, design: Design, held_out: HeldOut = ()) -> FloatArray:

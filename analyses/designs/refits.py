@@ -74,9 +74,9 @@ def make_refitter(states: DecomposedStates, Z: FloatArray, slack: float = SLACK)
     InputError
         If there are more contrasts than coordinates of F.
     """
-    if Z.shape[1] > states.F.shape[1]:
+    if Z.shape[1] > states.width:
         raise InputError(
-            f"Z has {Z.shape[1]} contrasts, F only {states.F.shape[1]} coordinates; no linear map "
+            f"Z has {Z.shape[1]} contrasts, F only {states.width} coordinates; no linear map "
             "between them can be invertible."
         )
     design, F = states.design, states.F
@@ -88,7 +88,7 @@ def make_refitter(states: DecomposedStates, Z: FloatArray, slack: float = SLACK)
         F = F @ basis
     columns = np.hstack([np.ones((design.n, 1)), Z - Z.mean(axis=0), F])
     rows = tuple(np.flatnonzero(design.folds == k) for k in range(design.n_folds))
-    tops = {out: basis.T @ spectrum.vectors[:, -1] for out, spectrum in states.spectra.items()}
+    tops = {out: basis.T @ side.leading(1)[1][:, -1] for out, side in states.spectra.items()}
     everything = np.ones((design.n_folds, len(PENALTIES)), dtype=bool)
     blocks = tuple(columns[members] for members in rows)
     refitter = Refitter(rows, blocks, Z.shape[1], tops, everything)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import FloatArray, IntArray, check_contrasts
+from .arrays import FloatArray, check_contrasts
 from .decomposition import DecomposedStates
+from .ridge.state_rows import rows_of
 
 
 def contrasts_beside(
@@ -34,7 +35,7 @@ def warn_of_repeats(states: DecomposedStates, Z: npt.NDArray[np.generic]) -> Non
         return
     n = states.design.n
     targets = np.asarray(Z, np.float64).reshape(n, -1)
-    distinct = len(np.unique(_row_hashes([states.F, targets])))
+    distinct = len(np.unique(states.hashes + rows_of(targets).hashes(seed=1)))
     if distinct == n:
         return
     warnings.warn(
@@ -45,16 +46,3 @@ def warn_of_repeats(states: DecomposedStates, Z: npt.NDArray[np.generic]) -> Non
         UserWarning,
         stacklevel=1,
     )
-
-
-def _row_hashes(parts: Sequence[FloatArray]) -> IntArray:
-    """Return a number for each row (n,), the same where rows are: a random sum of their bits."""
-    rng = np.random.default_rng(0)
-    total = np.zeros(len(parts[0]), np.uint64)
-    for part in parts:
-        for column in part.T:
-            bits = (column + 0.0).view(np.uint64)  # −0 is 0
-            factor = np.uint64(rng.integers(1, 2**63, dtype=np.int64)) * np.uint64(2) + np.uint64(1)
-            mixed = (bits ^ (bits >> np.uint64(29))) * factor
-            total += mixed ^ (mixed >> np.uint64(32))
-    return total.view(np.int64)

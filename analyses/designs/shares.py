@@ -129,6 +129,7 @@ def least_share(states: DecomposedStates, Z: FloatArray, level: float) -> Estima
         targets=Z @ worst,
         predicted=fit.predicted @ worst,
         baseline=fit.baseline @ worst,
+        slopes=fit.slopes @ worst,
     )
     return explained_share(squared_errors(along), level)
 

@@ -19,10 +19,10 @@ other folds call the weakest.
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from .arrays import FloatArray
+from .arrays import FloatArray, IntArray
 from .cross_fits import CrossFit
+from .ridge.band_sides import after_rows, before_rows
 
 
 def training_influence(
@@ -48,8 +48,7 @@ def training_influence(
         (n, s), one column a score, without the row's own weight.
     """
     influence = np.zeros_like(gradient)
-    for k in range(fit.states.design.n_folds):
-        train, of_fold = _influence_of_fold(fit, k, gradient, rotations)
+    for train, of_fold in _influences(fit, gradient, rotations):
         influence[train] += of_fold
     return influence
 
@@ -60,27 +59,42 @@ def influence_by_fold(fit: CrossFit, gradient: FloatArray) -> FloatArray:
     Where every fold takes the map of a rival of its own, its part comes from that rival.
     """
     parts = np.zeros((fit.states.design.n_folds, *gradient.shape))
-    for k, part in enumerate(parts):
-        train, part[train] = _influence_of_fold(fit, k, gradient, None)
+    for part, (train, of_fold) in zip(parts, _influences(fit, gradient, None), strict=True):
+        part[train] = of_fold
     return parts
 
 
-def _influence_of_fold(
-    fit: CrossFit, k: int, gradient: FloatArray, rotations: Sequence[FloatArray] | None
-) -> tuple[npt.NDArray[np.bool_], FloatArray]:
-    """Which rows trained the map that is tested on fold ``k``, and their influence through it."""
+def _influences(
+    fit: CrossFit, gradient: FloatArray, rotations: Sequence[FloatArray] | None
+) -> list[tuple[IntArray, FloatArray]]:
+    """Rows that trained the map that is tested on each fold, and their influence through it."""
     states, Y = fit.states, fit.targets
-    design = states.design
-    test = design.folds == k
-    train = ~test
-    mean = states.spectra[k,].mean
-    X, weights = states.F[train] - mean, design.weights[train]
-    targets = Y[train] - fit.baseline[test][0]
-    if rotations is not None:
-        targets = targets @ rotations[k]
-    residuals = targets - X @ _solve(fit, k, X.T @ (targets * weights[:, None]))
-    pull = X @ _solve(fit, k, (states.F[test] - mean).T @ gradient[test])
-    return train, (gradient[test].sum(axis=0) / weights.sum() + pull) * residuals
+    folds = range(states.design.n_folds)
+
+    def pulled(k: int) -> FloatArray:
+        test, side = states.design.members[k], states.spectra[k,]
+        crossed = states.rows.transposed_times(gradient[test], test)
+        direction = crossed - np.outer(side.mean, gradient[test].sum(axis=0))
+        return before_rows(side, direction, fit.penalties[k] * side.top)
+
+    directions = states.each(pulled, folds)
+    products = states.times([*fit.slopes, *directions])
+
+    def influence(k: int) -> tuple[IntArray, FloatArray]:
+        side, train = states.spectra[k,], states.training_rows((k,))
+        explained, along = (
+            products[i][train.members] - side.mean @ part
+            for i, part in ((k, fit.slopes[k]), (len(folds) + k, directions[k]))
+        )
+        test = states.design.members[k]
+        residuals = Y[train.members] - fit.baseline[test][0] - explained
+        if rotations is not None:
+            residuals = residuals @ rotations[k]
+        pull = after_rows(side, along, fit.penalties[k] * side.top)
+        mean_pull = gradient[test].sum(axis=0) / train.weights.sum()
+        return train.members, (mean_pull + pull) * residuals
+
+    return states.each(influence, folds)
 
 
 def direction_influence(
@@ -113,17 +127,18 @@ def direction_influence(
     states, Y = fit.states, fit.targets
     design = states.design
     influence = np.zeros((design.n, turns.shape[2]))
+    products = states.times([slopes @ D for slopes, D in zip(fit.slopes, bases, strict=True)])
     for k, D in enumerate(bases):
-        test = design.folds == k
-        train = ~test
-        X, weights = states.F[train] - states.spectra[k,].mean, design.weights[train]
-        b = (Y[train] - fit.baseline[test][0]) @ D
-        p = X @ _solve(fit, k, X.T @ (b * weights[:, None]))
+        train = states.training_rows((k,))
+        b = (Y[train.members] - fit.baseline[design.folds == k][0]) @ D
+        p = products[k][train.members] - train.mean @ fit.slopes[k] @ D
         left = np.diag(D.T @ fit.unexplained[k] @ D)
-        strength, gaps = 1.0 - left / weights.sum(), left[:, None] - left
+        strength, gaps = 1.0 - left / train.weights.sum(), left[:, None] - left
         leaks = np.divide(turns[k], gaps, out=np.zeros_like(gaps), where=gaps != 0.0)
         # For one row dE = bp' + pb' − pp' and dS = bb', with b its variates and p their fit.
-        influence[train] += b * (p @ leaks) + (p - strength * b) * (b @ leaks) - p * (p @ leaks)
+        influence[train.members] += (
+            b * (p @ leaks) + (p - strength * b) * (b @ leaks) - p * (p @ leaks)
+        )
     return influence
 
 
@@ -136,10 +151,3 @@ def baseline_influence(fit: CrossFit, gradient: FloatArray) -> FloatArray:
         mean_gradient = gradient[test].sum(axis=0) / design.weights[~test].sum()
         influence[~test] += mean_gradient * (Y[~test] - fit.baseline[test][0])
     return influence
-
-
-def _solve(fit: CrossFit, k: int, cross: FloatArray) -> FloatArray:
-    """Ridge coefficients (d, s) of fold ``k`` from cross-products (d, s) with centred states."""
-    spectrum = fit.states.spectra[k,]
-    shrink = 1.0 / (spectrum.values + fit.penalties[k] * spectrum.top)[:, None]
-    return np.asarray(spectrum.vectors @ (shrink * (spectrum.vectors.T @ cross)))

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import FloatArray
+from .arrays import FloatArray, IntArray
 from .design import Design
+from .ridge.lower_matrices import is_narrow
+from .ridge.one_thread_each import each
+from .ridge.state_rows import StateRows
 
 HeldOut = tuple[int, ...]
 
@@ -42,15 +45,19 @@ class TrainingMoments:
         return a, b, self.crosses[kept].sum(axis=0) + between
 
 
-def training_moments(A: FloatArray, B: FloatArray, design: Design) -> TrainingMoments:
+def training_moments(A: StateRows, B: FloatArray, design: Design) -> TrainingMoments:
     """Sum up A (n, s) and B (n, t) fold by fold."""
-    masses, means_a, means_b, crosses = [], [], [], []
-    for rows in design.members:
+
+    def of_fold(rows: IntArray) -> tuple[float, FloatArray, FloatArray, FloatArray]:
         weights = design.weights[rows]
-        mass = weights.sum()
-        a, b = weights @ A[rows] / mass, weights @ B[rows] / mass
-        masses.append(mass)
-        means_a.append(a)
-        means_b.append(b)
-        crosses.append((A[rows] - a).T @ ((B[rows] - b) * weights[:, None]))
-    return TrainingMoments(*map(np.array, (masses, means_a, means_b, crosses)))
+        mass = float(weights.sum())
+        b = weights @ B[rows] / mass
+        deviations = (B[rows] - b) * weights[:, None]
+        a, cross = np.zeros(A.width), np.zeros((A.width, B.shape[1]))
+        for place, block in A.blocks(rows):
+            a += weights[place] @ block / mass
+            cross += block.T @ deviations[place]
+        return mass, a, b, cross - np.outer(a, deviations.sum(axis=0))
+
+    folds = each(of_fold, design.members, beside=not is_narrow(A.width))
+    return TrainingMoments(*map(np.array, zip(*folds, strict=True)))

@@ -110,13 +110,14 @@ def _components(states: DecomposedStates, out: HeldOut, n_components: int | None
 
     One scale for all, as in ridge regression: states are known only up to a linear map.
     """
-    spectrum = states.spectra[out]
+    spectrum = states.spectra[out].full()
     width = max(1, int(np.sum(spectrum.values > NULL_VARIANCE * spectrum.top)))
     if n_components is not None:
         width = min(width, n_components)
     mass = states.design.weights[~np.isin(states.design.folds, out)].sum()
     variance = float(spectrum.values[::-1][:width].mean() / mass)
-    scores = (states.F - spectrum.mean) @ spectrum.vectors[:, ::-1][:, :width]
+    leading = spectrum.vectors[:, ::-1][:, :width]
+    scores = states.rows.times(leading) - spectrum.mean @ leading
     return np.asarray(scores / math.sqrt(variance) if variance > 0 else scores)
 
 

@@ -243,7 +243,7 @@ def _held_out(states: DecomposedStates, world: ExactWorld, seed: int) -> Answers
     fit = goodness_of_fit(states, world.log_odds)
     answers = _interval("held_out.r2_backward", fit.backward)
     answers |= _interval("held_out.r2_forward", fit.forward)
-    if states.F.shape[1] < world.log_odds.shape[1]:
+    if states.width < world.log_odds.shape[1]:
         return answers
     for name, Z in (
         ("held_out", world.log_odds),
