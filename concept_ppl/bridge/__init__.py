@@ -13,7 +13,7 @@ from .anatomy import (
     unembedding_rows,
     wrap_language_model,
 )
-from .extraction import ReadTokens, WordStates, extract, read_tokens, read_words
+from .extraction import Readers, ReadTokens, WordStates, extract, read_tokens, read_words
 from .loading import find_language_model, load_language_model
 from .storage import States, load_states
 
@@ -21,6 +21,7 @@ __all__ = [
     "FirstTokens",
     "LanguageModel",
     "ReadTokens",
+    "Readers",
     "States",
     "WordStates",
     "extract",

@@ -1,7 +1,10 @@
 """Commands on language models: read their states, hold them to a posterior."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,13 +21,20 @@ from .options import (
     Layers,
     Level,
     Output,
+    Ray,
     Seed,
+    Workers,
     named_path,
     naming,
+    on_machines,
     require_device,
     this_command,
 )
 from .progress import stage
+
+if TYPE_CHECKING:
+    from concept_ppl.bridge import Readers
+    from concept_ppl.distributed import Machines
 
 
 @app.command()
@@ -64,6 +74,8 @@ def extract(
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that the model brings.")
     ] = False,
+    workers: Workers = None,
+    ray: Ray = None,
     seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
@@ -80,22 +92,29 @@ def extract(
     texts = _read_column(contexts, "text")
     words = None if word_column is None else _read_column(contexts, word_column)
     require_writable(output, force=force, known_by=KNOWN_BY)
-    with stage("load the language model"):
-        loaded = load_language_model(
-            language_model,
-            device=device,
-            device_map=device_map,
-            dtype=dtype,
-            revision=revision,
-            random_weights=seed if random_weights else None,
-            trust_remote_code=trust_remote_code,
-        )
+    machines = on_machines(ray, workers, gpus=float(device != "cpu"))
+    if device_map is not None and not machines.is_one_process:
+        raise InputError("--device-map spreads one model; leave out --workers and --ray.")
+    options: dict[str, Any] = {
+        "device_map": device_map,
+        "dtype": dtype,
+        "revision": revision,
+        "random_weights": seed if random_weights else None,
+        "trust_remote_code": trust_remote_code,
+    }
+    here = device if machines.ray is None else "cpu"
+    with stage("load the language model"):  # also where others read: it has the tokenizer
+        loaded = load_language_model(language_model, device=here, **options)
     sites = resolve_sites(loaded, "all" if layers is None else layers)
     if positions not in EACH:
         sites = tuple(dict.fromkeys((*sites, *POOLED_SITES)))
     elif layers is None:
         sites = tuple(site for site in sites if site not in POOLED_SITES)
-    with stage("read states") as progress, naming(contexts):
+    with (
+        _readers(machines, language_model, {"device": device, **options}) as readers,
+        stage("read states") as progress,
+        naming(contexts),
+    ):
         read(
             loaded,
             texts,
@@ -108,9 +127,28 @@ def extract(
             batch_tokens=batch_tokens,
             bos=not no_bos,
             leading_space=not no_leading_space,
+            readers=readers,
             progress=progress,
             announce=typer.echo,
         )
+
+
+@contextmanager
+def _readers(
+    machines: "Machines", name: str, options: dict[str, Any]
+) -> Iterator["Readers | None"]:
+    """Yield who reads beside this process, if anyone does; another has another current folder."""
+    from concept_ppl.bridge import Readers, load_language_model
+    from concept_ppl.distributed import hired
+
+    if machines.is_one_process:
+        yield None
+        return
+    path = Path(name).expanduser()
+    anywhere = str(path.resolve()) if path.exists() else name
+    with hired(machines) as crew:
+        load = partial(load_language_model, anywhere, **options)
+        yield Readers(crew, load, str(options["device"]))
 
 
 @app.command()
