@@ -1,29 +1,28 @@
 """Do tests keep their size and intervals their coverage? Every method on a grid of planted worlds.
 
 Each replication draws a world of known truth (:mod:`validity_worlds`) and asks every method about
-it. What is counted: intervals that cover, tests that reject a true null. Counts are kept in
-``benchmarks/results/validity.jsonl``, so that a run that was stopped goes on where it was, and more
-replications or cells add to what is there. ``--write`` renders the page in docs/.
+it. What is counted: intervals that cover, tests that reject a true null. Counts are kept by blocks
+of replications (:mod:`validity_cells`), so that a run that was stopped goes on where it was, and
+more replications or cells add to what is there. ``--ray`` works on a cluster whose machines share
+this checkout; ``--write`` renders the page in docs/.
 """
 
 import argparse
-import json
 import math
 import warnings
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import linalg
 from threadpoolctl import threadpool_limits
-from validity_page import TABLE, by_quantity, with_rates, write_page
+from validity_cells import RESULTS, Counts, blocks, cell_of, counted, flat
+from validity_page import by_quantity, with_rates, write_page
 from validity_truths import fold_maps, true_r2, true_squared_correlations
 from validity_verdicts import WORLDS, Planted, is_right, plant
 from validity_worlds import Array, Cell, D, Q, Sample, draw, grid
@@ -45,11 +44,9 @@ from concept_ppl.analyses.agreement.canonical import decoded_directions
 from concept_ppl.analyses.claim.linearity_tests import added_term_tests, strongest
 from concept_ppl.analyses.designs.cross_fits import cross_fit
 from concept_ppl.analyses.designs.decomposition import DecomposedStates, decompose
-
-COUNTS = Path(__file__).parent / "results" / "validity.jsonl"
-AT_ONCE = 20
-
-COLUMNS = ["check", "quantity", "cell", "held", "answered", "asked"]
+from concept_ppl.analyses.studies.laboratory.cells import answer_cells
+from concept_ppl.cli.progress import stage
+from concept_ppl.distributed import Machines, Store, hired
 
 Found = dict[str, bool | None]
 """By quantity, whether the interval covers or the test rejects; None where the method declines."""
@@ -230,9 +227,6 @@ NEED_LOSS = {"rank", "invertibility", "canonical_tests"}
 NEED_FULL_RANK = {"equivalence"}
 VERDICTS = "verdicts"
 
-Counts = dict[str, dict[str, list[int]]]
-"""By check and quantity: how often it held, how often there was an answer, how often asked."""
-
 
 def applies(check: str, cell: Cell | Planted) -> bool:
     """Whether a check has a question for a cell."""
@@ -269,39 +263,29 @@ def _found(
     yield from ((check, CHECKS[check](case)) for check in checks)
 
 
+def measure(settings: Mapping[str, Any]) -> dict[str, float | str]:
+    """Answer a block of replications."""
+    first = settings["first"]
+    seeds = range(first, first + settings["replications"])
+    return flat(replicate(cell_of(settings), tuple(settings["checks"]), seeds))
+
+
 def run(
-    cells: Sequence[Cell | Planted], checks: tuple[str, ...], replications: int, workers: int
-) -> None:
-    """Fill up the counts to so many replications, and append them as they come."""
-    COUNTS.parent.mkdir(exist_ok=True)
-    done = {key: int(rows["asked"].max()) for key, rows in counted().groupby(["cell", "check"])}
-    tasks = []
-    for first, cell in product(range(0, replications, AT_ONCE), cells):
-        seeds = range(first, min(first + AT_ONCE, replications))
-        missing = tuple(
-            check
-            for check in checks
-            if applies(check, cell) and done.get((str(cell), check), 0) <= first
-        )
-        if missing:
-            tasks.append((cell, missing, seeds))
-    with ProcessPoolExecutor(workers) as pool, COUNTS.open("a") as file:
-        answers = pool.map(replicate, *zip(*tasks, strict=True)) if tasks else iter(())
-        for (cell, _, _), counts in zip(tasks, answers, strict=True):
-            for check, rows in counts.items():
-                for quantity, (held, answered, asked) in rows.items():
-                    row = dict(zip(COLUMNS, (check, quantity, str(cell)), strict=False))
-                    row |= {"held": held, "answered": answered, "asked": asked}
-                    file.write(json.dumps(row) + "\n")
-            file.flush()
-
-
-def counted() -> pd.DataFrame:
-    """Counts so far, a row a check, quantity and cell."""
-    published = pd.read_csv(TABLE)[COLUMNS] if TABLE.exists() else pd.DataFrame(columns=COLUMNS)
-    lines = COUNTS.read_text().splitlines() if COUNTS.exists() else []
-    appended = pd.DataFrame([json.loads(line) for line in lines], columns=COLUMNS)
-    return pd.concat([published, appended]).groupby(COLUMNS[:3], as_index=False).sum()
+    cells: Sequence[Cell | Planted],
+    checks: tuple[str, ...],
+    replications: int,
+    machines: Machines,
+    store: Store,
+) -> pd.DataFrame:
+    """Fill up the counts to so many replications, and return them; say what failed."""
+    with hired(machines) as crew:
+        plan = blocks(cells, checks, replications, applies, crew.environment)
+        with stage("validity") as progress:
+            _, failed = answer_cells(plan, measure, store, crew, progress=progress)
+        table = counted(store, crew.environment)
+    if failed:
+        print(f"{len(failed)} of {len(plan)} blocks failed; the first: {failed[0].failure.reason}")
+    return table
 
 
 def core() -> list[Cell]:
@@ -316,16 +300,19 @@ def main() -> None:
     parser.add_argument(
         "--only", choices=(*CHECKS, VERDICTS), action="append", help="run this check alone"
     )
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, help="default: 2, with --ray all there are")
+    parser.add_argument("--ray", nargs="?", const="", metavar="ADDRESS", help="a Ray cluster")
+    parser.add_argument("--store", default=str(RESULTS), help="finished blocks: folder or URL")
     parser.add_argument("--write", action="store_true", help="render the page in docs/")
     options = parser.parse_args()
     cells = [*(core() if options.cells == "core" else grid()), *map(Planted, WORLDS)]
-    run(cells, tuple(options.only or (*CHECKS, VERDICTS)), options.replications, options.workers)
-    table = with_rates(counted())
+    checks = tuple(options.only or (*CHECKS, VERDICTS))
+    workers = options.workers or (2 if options.ray is None else None)
+    machines = Machines(workers, options.ray, announce=print)
+    table = with_rates(run(cells, checks, options.replications, machines, Store(options.store)))
     print(by_quantity(table).to_string())
     if options.write:
         write_page(table)
-        COUNTS.unlink(missing_ok=True)  # they are in the table now
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """Commands on generative models: list, simulate, answer exactly."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from concept_ppl.errors import InputError
 
 from .application import app
+from .interruptions import goes_on_from
 from .options import (
     MEMORY,
     Device,
@@ -16,18 +19,22 @@ from .options import (
     Memory,
     ModelName,
     Parameters,
+    Ray,
     Seed,
     TableOutput,
     TokensFile,
+    Workers,
     load_program,
     naming,
+    on_machines,
     require_device,
 )
 from .progress import stage
 
 if TYPE_CHECKING:
-    from concept_ppl.contexts.tokens import Contexts
-    from concept_ppl.inference.results import Posterior
+    from concept_ppl.distributed import Machines
+
+    from .posterior_parts import Question
 
 
 @app.command()
@@ -95,51 +102,56 @@ def posterior(
     ] = "raise",
     memory: Memory = MEMORY,
     parameter: Parameters = [],  # noqa: B006
+    workers: Workers = None,
+    ray: Ray = None,
     seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
 ) -> None:
     """Compute the exact log-posterior of every concept for each context of a file."""
     from concept_ppl.contexts.tokens import read_tokens
-    from concept_ppl.inference.posteriors import posterior as answer
     from concept_ppl.outputs import new_file
 
+    from .posterior_parts import Question
+
     del seed  # nothing here is drawn at random
-    require_device(device)
+    if ray is None:
+        require_device(device)
+    question = Question(model, tuple(parameter), draws, joint, impossible, memory, device)
+    machines = on_machines(ray, workers, gpus=float(device != "cpu"))
+    if not machines.is_one_process:
+        _on_machines(question, tokens, output, machines, force)
+        return
     _, contexts = read_tokens(tokens)
-    if draws:
-        question = _averaging(model, parameter, draws)
-    else:
-        question = partial(answer, load_program(model, parameter))
+    with stage("load the model"):
+        asked = question.asked()
     with new_file(output, force=force) as path:
         with stage("posterior") as progress, naming(tokens):
-            result = question(
-                contexts,
-                joint=joint,
-                memory=memory,
-                device=device,
-                impossible=impossible,
-                progress=progress,
-            )
+            result = asked(contexts, progress=progress)
         result.to_frame().to_parquet(path, index=False)
 
 
-def _averaging(model: str, parameter: list[str], draws: int) -> Callable[..., "Posterior"]:
-    """Return the posterior of contexts averaged over the draws of a fit, as a question to ask."""
-    from concept_ppl.fitting.fits.fit_files import read_fit
-    from concept_ppl.fitting.fits.fitted_models import program_of
-    from concept_ppl.fitting.fits.predictions import averaged_posterior
+def _on_machines(
+    question: "Question", tokens: Path, output: Path, machines: "Machines", force: bool
+) -> None:
+    """Answer a file row group by row group, and keep each answer until all are there."""
+    from concept_ppl.distributed import Store, hired
+    from concept_ppl.outputs import new_file, partial_of, require_free_file
 
-    if not model.endswith(".nc") or parameter:
-        raise InputError("--draws averages over the draws of a fit.nc, without -p; leave it out.")
-    file = read_fit(model)
-    program = program_of(file)
+    from .posterior_parts import answer_in_parts, put_together, row_groups
 
-    def question(contexts: "Contexts", **options: Any) -> "Posterior":
-        seen = file.has_seen(contexts)
-        return averaged_posterior(program, file.fit, contexts, n_draws=draws, seen=seen, **options)
-
-    return question
+    kept = partial_of(output)
+    goes_on_from(kept)
+    require_free_file(output, force=force)
+    file, colon, name = question.model.partition(":")
+    if Path(file).suffix in {".py", ".nc"}:  # another process has another current folder
+        question = replace(question, model=f"{Path(file).resolve()}{colon}{name}")
+    groups = row_groups(tokens)
+    with hired(machines) as crew, stage("posterior") as progress:
+        names = answer_in_parts(question, groups, Store(kept), crew, progress=progress)
+    with new_file(output, force=force) as path:
+        put_together(names, Store(kept), path)
+    shutil.rmtree(kept)
 
 
 def _lengths(text: str) -> int | tuple[int, int] | None:
