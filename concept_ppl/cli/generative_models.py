@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -147,8 +148,12 @@ def _on_machines(
     if Path(file).suffix in {".py", ".nc"}:  # another process has another current folder
         question = replace(question, model=f"{Path(file).resolve()}{colon}{name}")
     groups = row_groups(tokens)
-    with hired(machines) as crew, stage("posterior") as progress:
-        names = answer_in_parts(question, groups, Store(kept), crew, progress=progress)
+    try:
+        with hired(machines) as crew, stage("posterior") as progress:
+            names = answer_in_parts(question, groups, Store(kept), crew, progress=progress)
+    finally:
+        with suppress(OSError):  # nothing of it may be left where nothing was answered
+            kept.rmdir()
     with new_file(output, force=force) as path:
         put_together(names, Store(kept), path)
     shutil.rmtree(kept)

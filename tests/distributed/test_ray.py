@@ -12,8 +12,6 @@ from concept_ppl.analyses.studies.laboratory.cells import Cell, answer_cells, in
 from concept_ppl.distributed import Machines, Store, answers, hired
 from concept_ppl.errors import InputError
 
-from .conftest import NODE
-
 pytestmark = pytest.mark.slow
 PLAN = [Cell({"world": world}) for world in range(12)]
 
@@ -37,7 +35,7 @@ def files(folder):
 def test_a_node_killed_in_the_middle_changes_no_byte(cluster, tmp_path):
     with hired(Machines()) as crew:
         answer_cells(PLAN, slow_third(), Store(tmp_path / "here"), crew)
-    doomed = cluster.add_node(**NODE)
+    doomed = cluster.add_node(**cluster.node)
     killed = []
 
     def progress(done, total):
@@ -80,7 +78,7 @@ def test_a_node_that_lacks_the_package_or_has_another_is_left_out_in_a_sentence(
     fake = tmp_path / "concept_ppl"
     fake.mkdir()
     (fake / "__init__.py").write_text("raise ModuleNotFoundError('not here', name='concept_ppl')")
-    cluster.add_node(**NODE, env_vars={"PYTHONPATH": str(tmp_path)})
+    cluster.add_node(**cluster.node, env_vars={"PYTHONPATH": str(tmp_path)})
     said = []
     with hired(Machines(ray=cluster.address, announce=said.append)) as crew:
         assert len(crew.nodes()) == 1
