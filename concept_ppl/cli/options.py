@@ -177,7 +177,7 @@ def on_machines(
         return Machines(workers or by_default)
     return Machines(
         workers,
-        "" if ray == HERE else ray,
+        "" if ray in {HERE, "local"} else ray,
         gpus,
         announce=lambda sentence: typer.echo(sentence, err=True),
     )

@@ -46,12 +46,13 @@ class Crew(Protocol):
     ----------
     environment
         What all of its workers compute with; see :func:`environment`.
-    patience
-        Seconds without any worker after which work is given up.
     """
 
     environment: Mapping[str, str]
-    patience: float
+
+    @property
+    def patience(self) -> float:
+        """Seconds without any worker after which work is given up."""
 
     def hire(self, prepare: Prepare, have: Counter[str], wanted: int) -> Sequence[Worker]:
         """Return more workers: of those at each place there are so many, and this many parts."""

@@ -1,7 +1,9 @@
 """On a node that has the package: open the work that was sent, and get ready for it."""
 
+import os
 import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 
 from .attempts import Ask, Done, Failure, attempt, reason_of
 from .environments import differences
@@ -13,12 +15,16 @@ def get_ready(packed: bytes, own: Mapping[str, str]) -> tuple[Ask | None, Done |
     Parameters
     ----------
     packed
-        What a worker prepares, and the environment that all compute with.
+        What a worker prepares, the environment that all compute with, and the current folder of
+        the process that asked, which relative paths start from.
     own
         That of this node.
     """
     try:
-        prepare, expected = pickle.loads(packed)  # sent by the process that asked
+        expected, folder, work = pickle.loads(packed)  # sent by the process that asked
+        with suppress(OSError):  # there may be no such folder here, and no need of it
+            os.chdir(folder)
+        prepare = pickle.loads(work)
     except Exception as error:
         return None, Failure(f"the work cannot be opened there: {reason_of(error)}")
     if differing := differences(own, expected):

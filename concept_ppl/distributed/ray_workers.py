@@ -7,12 +7,14 @@ the package can say so.
 """
 
 import os
+import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -67,7 +69,7 @@ def _join(ray: Any, machines: Machines) -> None:
             free = psutil.virtual_memory().available // 10
             ray.init(
                 address="local",
-                num_cpus=machines.workers or os.cpu_count(),
+                num_cpus=machines.workers,
                 object_store_memory=int(min(max(free, LEAST_STORE), MOST_STORE)),
                 include_dashboard=False,
                 **options,
@@ -147,10 +149,15 @@ class RayCrew:
     ray: Any
     machines: Machines
     environment: Mapping[str, str]
-    patience: float = PATIENCE_SECONDS
     excluded: dict[str, str] = field(default_factory=dict)
     _packed: tuple[Prepare, Any] | None = None
     """What workers were last hired for, and where the cluster keeps it for them."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds without any worker: none where every machine that is there was left out."""
+        there = {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
+        return 0.0 if there & self.excluded.keys() and not self.nodes() else PATIENCE_SECONDS
 
     @cached_property
     def actor(self) -> Any:
@@ -208,7 +215,8 @@ class RayCrew:
 
     def _worker(self, node: str, prepare: Prepare) -> "RayWorker":
         if self._packed is None or self._packed[0] is not prepare:
-            packed = self.ray.cloudpickle.dumps((prepare, self.environment))
+            work = self.ray.cloudpickle.dumps(prepare)
+            packed = pickle.dumps((dict(self.environment), str(Path.cwd()), work))
             self._packed = (prepare, self.ray.put(packed))
         options = {"max_restarts": 0, "max_task_retries": 0, **self._at(node)}
         return RayWorker(self, node, self.actor.options(**options).remote(), self._packed[1])

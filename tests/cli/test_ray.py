@@ -6,7 +6,7 @@ import pytest
 
 from concept_ppl.cli.application import HERE, _with_ray_address
 
-from .command_line import succeeds, tree
+from .command_line import refused, succeeds, tree
 from .conftest import WORLD
 
 
@@ -30,11 +30,8 @@ def test_a_cluster_that_is_not_there_is_refused_in_one_sentence(here, monkeypatc
     pytest.importorskip("ray")
     monkeypatch.setattr("ray.init", _unreachable)
     succeeds(f"simulate switching_languages -n 20 {WORLD} -o t.parquet")
-    outcome = concept_ppl(
-        f"posterior switching_languages t.parquet {WORLD} --ray auto -o p.parquet"
-    )
-    assert outcome.status == 2
-    assert outcome.err.startswith("error: Ray cannot be reached at auto (nobody answers); start it")
+    said = refused(f"posterior switching_languages t.parquet {WORLD} --ray auto -o p.parquet")
+    assert said.startswith("Ray cannot be reached at auto (nobody answers); start it with ray")
     assert [path.name for path in here.iterdir()] == ["t.parquet"]
 
 

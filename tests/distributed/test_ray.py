@@ -75,9 +75,8 @@ def test_what_fails_or_kills_its_worker_each_time_is_reported_and_the_others_fin
 
 
 def test_a_node_that_lacks_the_package_or_has_another_is_left_out_in_a_sentence(cluster, tmp_path):
-    fake = tmp_path / "concept_ppl"
-    fake.mkdir()
-    (fake / "__init__.py").write_text("raise ModuleNotFoundError('not here', name='concept_ppl')")
+    site = tmp_path / "sitecustomize.py"
+    site.write_text("import sys; sys.modules['concept_ppl'] = None")
     cluster.add_node(**cluster.node, env_vars={"PYTHONPATH": str(tmp_path)})
     said = []
     with hired(Machines(ray=cluster.address, announce=said.append)) as crew:
@@ -89,6 +88,22 @@ def test_a_node_that_lacks_the_package_or_has_another_is_left_out_in_a_sentence(
             list(answers(crew, lambda: abs, [1]))
     assert len(said) == 2
     assert "the package concept-ppl is missing or broken there" in said[0]
+
+
+def test_workers_that_need_a_gpu_go_where_gpus_are_and_have_one_each(cluster):
+    """Ray takes our word for the GPUs; what it hands out is what a real one would be known by."""
+    cluster.add_node(**{**cluster.node, "num_cpus": 3}, num_gpus=2)
+
+    def prepare():
+        import os
+
+        own = os.environ["CUDA_VISIBLE_DEVICES"]
+        return lambda _: __import__("time").sleep(1) or own
+
+    with hired(Machines(ray=cluster.address, gpus=1.0)) as crew:
+        assert list(crew.nodes().values()) == [2]
+        found = {answer.value for answer in answers(crew, prepare, range(8))}
+    assert found == {"0", "1"}
 
 
 DRIVER = """
