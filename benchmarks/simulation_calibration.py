@@ -26,7 +26,7 @@ from scipy import stats
 from concept_ppl import fit
 from concept_ppl.analyses.studies.laboratory.cells import Cell, answer_cells, read_cells
 from concept_ppl.cli.progress import stage
-from concept_ppl.distributed import Machines, Store, hired
+from concept_ppl.distributed import ONE_PROCESS, Machines, Store, hired
 
 ROOT = Path(__file__).parents[1]
 RANKS = ROOT / "benchmarks" / "results" / "simulation_calibration.cells"
@@ -35,7 +35,6 @@ PAGE = ROOT / "docs" / "reference" / "simulation_calibration.md"
 N_CONTEXTS, N_TOKENS = 40, 4
 WARMUP, KEPT, EVERY = 150, 99, 2
 """Warm-up, draws whose ranks count, and iterations from one of them to the next."""
-ONE_PROCESS = Machines()
 BINS = 20
 """KEPT + 1 ranks in so many bins."""
 WEIGHTS = torch.tensor([4.0, 2.0], dtype=torch.float64)

@@ -14,7 +14,7 @@ from .anatomy import (
     wrap_language_model,
 )
 from .extraction import Readers, ReadTokens, WordStates, extract, read_tokens, read_words
-from .loading import find_language_model, load_language_model
+from .loading import find_language_model, load_language_model, readers_on
 from .storage import States, load_states
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "logits_from_final_norm",
     "read_tokens",
     "read_words",
+    "readers_on",
     "resolve_sites",
     "spread_sites",
     "token_ids_of",

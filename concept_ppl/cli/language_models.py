@@ -1,10 +1,7 @@
 """Commands on language models: read their states, hold them to a posterior."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -31,10 +28,6 @@ from .options import (
     this_command,
 )
 from .progress import stage
-
-if TYPE_CHECKING:
-    from concept_ppl.bridge import Readers
-    from concept_ppl.distributed import Machines
 
 
 @app.command()
@@ -82,10 +75,11 @@ def extract(
 ) -> None:
     """Read a language model's states into a folder; a killed run goes on where it stopped."""
     from concept_ppl.bridge import extract as read
-    from concept_ppl.bridge import load_language_model, resolve_sites
+    from concept_ppl.bridge import load_language_model, readers_on, resolve_sites
     from concept_ppl.bridge.anatomy.sites import POOLED_SITES
     from concept_ppl.bridge.extraction.positions import EACH
     from concept_ppl.bridge.storage.states import KNOWN_BY
+    from concept_ppl.distributed import hired_beside
     from concept_ppl.outputs import partial_of, require_writable
 
     goes_on_from(partial_of(output))
@@ -111,7 +105,7 @@ def extract(
     elif layers is None:
         sites = tuple(site for site in sites if site not in POOLED_SITES)
     with (
-        _readers(machines, language_model, {"device": device, **options}) as readers,
+        hired_beside(machines) as crew,
         stage("read states") as progress,
         naming(contexts),
     ):
@@ -127,28 +121,10 @@ def extract(
             batch_tokens=batch_tokens,
             bos=not no_bos,
             leading_space=not no_leading_space,
-            readers=readers,
+            readers=readers_on(crew, language_model, device=device, **options),
             progress=progress,
             announce=typer.echo,
         )
-
-
-@contextmanager
-def _readers(
-    machines: "Machines", name: str, options: dict[str, Any]
-) -> Iterator["Readers | None"]:
-    """Yield who reads beside this process, if anyone does; another has another current folder."""
-    from concept_ppl.bridge import Readers, load_language_model
-    from concept_ppl.distributed import hired
-
-    if machines.is_one_process:
-        yield None
-        return
-    path = Path(name).expanduser()
-    anywhere = str(path.resolve()) if path.exists() else name
-    with hired(machines) as crew:
-        load = partial(load_language_model, anywhere, **options)
-        yield Readers(crew, load, str(options["device"]))
 
 
 @app.command()

@@ -2,12 +2,13 @@
 
 from .crews import Answer, Crew, Failure, Prepare, answers
 from .environments import environment
-from .hiring import hired
-from .machines import Machines
+from .hiring import hired, hired_beside
+from .machines import ONE_PROCESS, Machines
 from .parts import FailedPart, Part, finish
 from .stores import Store
 
 __all__ = [
+    "ONE_PROCESS",
     "Answer",
     "Crew",
     "FailedPart",
@@ -20,4 +21,5 @@ __all__ = [
     "environment",
     "finish",
     "hired",
+    "hired_beside",
 ]

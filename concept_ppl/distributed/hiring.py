@@ -26,3 +26,19 @@ def hired(machines: Machines) -> Iterator[Crew]:
 
     with cluster(machines) as crew:
         yield crew
+
+
+@contextmanager
+def hired_beside(machines: Machines) -> Iterator[Crew | None]:
+    """Yield who works beside this process; None where it does everything itself.
+
+    Raises
+    ------
+    InputError
+        As :func:`hired`.
+    """
+    if machines.is_one_process:
+        yield None
+        return
+    with hired(machines) as crew:
+        yield crew

@@ -37,3 +37,7 @@ class Machines:
     def is_one_process(self) -> bool:
         """Whether all is done in this process."""
         return self.ray is None and self.workers in {None, 1}
+
+
+ONE_PROCESS = Machines()
+"""All is done in this process, one part after the other."""

@@ -18,7 +18,15 @@ from concept_ppl.analyses.studies.laboratory.cells import Cell
 from concept_ppl.analyses.studies.stages.announcements import Stage
 from concept_ppl.analyses.studies.stages.state_report import REPORT_FILES
 from concept_ppl.bridge import find_language_model
-from concept_ppl.distributed import Machines, Part, Store, environment, finish, hired
+from concept_ppl.distributed import (
+    ONE_PROCESS,
+    Machines,
+    Part,
+    Store,
+    environment,
+    finish,
+    hired,
+)
 from concept_ppl.distributed.stores import is_remote
 from concept_ppl.errors import InputError, UnfinishedError
 from concept_ppl.outputs import require_writable
@@ -28,8 +36,6 @@ from .plan import AdaptationStudy, Training
 from .report import adaptation_report
 from .trainings import Workshop
 from .verdicts import Looks
-
-ONE_PROCESS = Machines()
 
 
 def run_adaptation(
