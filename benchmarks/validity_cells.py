@@ -4,13 +4,14 @@ What is published in docs/reference/validity.csv counts as done; blocks behind i
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from validity_checks import Counts, applies, replicate
 from validity_page import TABLE
 from validity_verdicts import Planted
 from validity_worlds import Cell
@@ -26,15 +27,11 @@ REVISION = 1
 COLUMNS = ["check", "quantity", "cell", "held", "answered", "asked"]
 BETWEEN = " | "
 
-Counts = dict[str, dict[str, list[int]]]
-"""By check and quantity: how often it held, how often there was an answer, how often asked."""
-
 
 def blocks(
     cells: Sequence[Cell | Planted],
     checks: Sequence[str],
     replications: int,
-    applies: Callable[[str, Cell | Planted], bool],
     environment: Mapping[str, str],
 ) -> list[StoredCell]:
     """Return what is to be asked so that each cell has so many replications, or a few more."""
@@ -64,6 +61,13 @@ def blocks(
             }
             plan.append(StoredCell(settings, environment))
     return plan
+
+
+def measure(settings: Mapping[str, Any]) -> dict[str, float | str]:
+    """Answer a block of replications."""
+    first = settings["first"]
+    seeds = range(first, first + settings["replications"])
+    return flat(replicate(cell_of(settings), tuple(settings["checks"]), seeds))
 
 
 def cell_of(settings: Mapping[str, Any]) -> Cell | Planted:

@@ -10,8 +10,9 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from validity import CHECKS, Case, applies, replicate, run
+from validity import run
 from validity_cells import AT_ONCE, published
+from validity_checks import CHECKS, Case, applies, replicate
 from validity_page import EXPLANATION, NOMINAL, TABLE, quote, with_rates
 from validity_truths import fold_maps, true_r2
 from validity_verdicts import WORLDS, Planted
@@ -104,5 +105,5 @@ def test_blocks_are_added_to_what_is_published_and_asked_once(tmp_path, monkeypa
     before = before[(before["cell"] == str(cell)) & (before["quantity"] == key)]["asked"].sum()
     assert asked(int(before)) == (before, 0)
     assert asked(int(before) + AT_ONCE) == (before + AT_ONCE, 1)
-    monkeypatch.setattr("validity.replicate", None)
+    monkeypatch.setattr("validity_cells.replicate", None)
     assert asked(int(before) + AT_ONCE) == (before + AT_ONCE, 1)
