@@ -66,16 +66,21 @@ def extraction() -> None:
 
 
 def overhead() -> None:
-    """Time a cluster of one worker that is started here: start, empty parts, large answers."""
+    """Time a cluster of one worker that is started here: its start, small parts, large answers."""
     start = time.perf_counter()
     with hired(Machines(1, ray="")) as crew:
         print(f"Ray: {time.perf_counter() - start:.1f} s until it can be asked")
-        for what, n, size in (("empty parts", PARTS, 0), ("answers of 32 MB", 10, PAYLOAD)):
+        for what, n, size in (("empty part", PARTS, 0), ("answer of 32 MB", 10, PAYLOAD)):
             start = time.perf_counter()
-            for _ in answers(crew, bytes_of, [size] * n):
+            made = answers(crew, bytes_of, [size] * (n + 1))
+            next(made)
+            first = time.perf_counter()
+            for _ in made:
                 pass
-            seconds = time.perf_counter() - start
-            print(f"Ray, {what}: {n} in {seconds:.1f} s, the worker's start among them")
+            each = (time.perf_counter() - first) / n
+            print(
+                f"Ray: {first - start:.1f} s until a worker's first answer, {each:.3g} s a {what}"
+            )
 
 
 def bytes_of() -> Callable[[int], bytes]:
