@@ -68,7 +68,8 @@ class Bench:
         )
         text_of = dict(zip(found, texts, strict=True))
         plan = plan_readings(found, "last", BATCH_TOKENS_CPU)
-        return [([text_of[r] for r in batch.readings], batch) for batch in plan.batches]
+        batches = map(plan.batch, range(plan.n_batches))
+        return [([text_of[r] for r in batch.readings], batch) for batch in batches]
 
     def forward(self, batch: Batch) -> object:
         """What anyone would call: the model on a padded batch."""

@@ -2,17 +2,17 @@
 
 Each data set is drawn from parameters that are drawn from the prior; the rank of each true number
 among its posterior draws is then uniform, and 95% intervals cover in 95% of the data sets. Ranks
-are kept in ``benchmarks/results/simulation_calibration.jsonl``, a line a data set, so that a run
-that was stopped goes on where it was. ``--write`` renders the page in docs/. Source: Talts et al.
+are kept in ``benchmarks/results/simulation_calibration.cells``, a file a data set, so that a run
+that was stopped goes on where it was. ``--ray`` works on a cluster whose machines share this
+checkout; ``--write`` renders the page in docs/. Source: Talts et al.
 (2018), https://arxiv.org/abs/1804.06788; simultaneous band: Säilynoja, Bürkner and Vehtari (2022),
 https://doi.org/10.1007/s11222-022-10090-6.
 """
 
 import argparse
-import json
 import platform
 import warnings
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -24,9 +24,12 @@ from pyro.ops.indexing import Vindex
 from scipy import stats
 
 from concept_ppl import fit
+from concept_ppl.analyses.studies.laboratory.cells import Cell, answer_cells, read_cells
+from concept_ppl.cli.progress import stage
+from concept_ppl.distributed import ONE_PROCESS, Machines, Store, hired
 
 ROOT = Path(__file__).parents[1]
-RANKS = ROOT / "benchmarks" / "results" / "simulation_calibration.jsonl"
+RANKS = ROOT / "benchmarks" / "results" / "simulation_calibration.cells"
 TABLE = ROOT / "docs" / "reference" / "simulation_calibration.csv"
 PAGE = ROOT / "docs" / "reference" / "simulation_calibration.md"
 N_CONTEXTS, N_TOKENS = 40, 4
@@ -119,35 +122,54 @@ def band_level(n, kept, *, level=0.05, repeats=2000):
     return float(np.quantile(smallest, level))
 
 
-def stored(path):
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines()
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            break  # the last line of a run that was killed
-    return found
-
-
 def quietly(seed):
     warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
     return one(seed)
 
 
-def run(n, path=RANKS, *, ask=quietly, workers=1):
-    """Fit the data sets that the file does not hold yet; a line is written as each is done."""
-    path.parent.mkdir(exist_ok=True)
-    done = stored(path)
-    path.write_text("".join(json.dumps(line) + "\n" for line in done))
-    missing = sorted(set(range(n)) - {line["seed"] for line in done})
-    with path.open("a") as file, ProcessPoolExecutor(workers) as pool:
-        for task in as_completed([pool.submit(ask, seed) for seed in missing]):
-            file.write(json.dumps(task.result()) + "\n")
-            file.flush()
+def measure(settings, ask=quietly):
+    """Answer a cell: ranks and coverage of every number, under names of their own."""
+    found = ask(settings["seed"])
+    ranks = {f"rank {name}": rank for name, rank in found["ranks"].items()}
+    covered = {f"covered {name}": int(covers) for name, covers in found["covered"].items()}
+    return {**ranks, **covered, "diverging": found["diverging"]}
+
+
+def line_of(row):
+    """Return what a data set gave, from its cell."""
+    whose = {
+        kind: {k.removeprefix(kind): v for k, v in row.items() if k.startswith(kind)}
+        for kind in ("rank ", "covered ")
+    }
+    covered = {name: bool(covers) for name, covers in whose["covered "].items()}
+    return {
+        "seed": row["seed"],
+        "ranks": whose["rank "],
+        "covered": covered,
+        "diverging": row["diverging"],
+    }
+
+
+def run(n, path=RANKS, *, ask=quietly, machines=ONE_PROCESS):
+    """Fit the data sets that have no file yet, and return what came out of all that have one."""
+    store = Store(path)
+    with hired(machines) as crew, stage("calibration") as progress:
+        knobs = {
+            "calibration": "nuts",
+            "contexts": N_CONTEXTS,
+            "tokens": N_TOKENS,
+            "warmup": WARMUP,
+            "kept": KEPT,
+            "every": EVERY,
+        }
+        plan = [Cell({**knobs, "seed": seed}, crew.environment) for seed in range(n)]
+        _, failed = answer_cells(plan, partial(measure, ask=ask), store, crew, progress=progress)
+    if failed:
+        print(f"{len(failed)} of {n} data sets failed; the first: {failed[0].failure.reason}")
+    left_out = {one.cell.digest for one in failed}
+    return [
+        line_of(row) for row in read_cells([c for c in plan if c.digest not in left_out], store)
+    ]
 
 
 def between_order_statistics(ranks, kept=KEPT):
@@ -236,11 +258,11 @@ def write(lines):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=500, help="data sets in all")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--workers", type=int, help="default: 1, with --ray all there are")
+    parser.add_argument("--ray", nargs="?", const="", metavar="ADDRESS", help="a Ray cluster")
     parser.add_argument("--write", action="store_true", help="render the page in docs/")
     options = parser.parse_args()
-    run(options.n, workers=options.workers)
-    lines = stored(RANKS)
+    lines = run(options.n, machines=Machines(options.workers, options.ray, announce=print))
     for row in summarise(lines):
         print(row)
     if options.write:

@@ -9,6 +9,7 @@ Every number of the page is filled in here, none is typed: `when_it_holds.txt` h
 """
 
 import argparse
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -27,9 +28,9 @@ from concept_ppl.analyses.studies.laboratory.bars import (
     shuffled_bar,
     written,
 )
-from concept_ppl.analyses.studies.laboratory.cells import read_cells
+from concept_ppl.analyses.studies.laboratory.cells import in_environment, read_cells
 from concept_ppl.analyses.studies.laboratory.over_worlds import cell_frame, groups, pooled
-from concept_ppl.analyses.studies.laboratory.runs import Extent, LaboratoryStudy
+from concept_ppl.analyses.studies.laboratory.runs import Extent, LaboratoryStudy, cells_beside
 from concept_ppl.analyses.studies.laboratory.sections import LEARNED, verdict_of
 from concept_ppl.analyses.studies.regimes.plan import (
     CONTROL_INFORMATIVENESS,
@@ -41,6 +42,7 @@ from concept_ppl.analyses.studies.regimes.plan import (
 from concept_ppl.analyses.studies.regimes.report import WORLD_KNOBS, world_name
 from concept_ppl.analyses.studies.theory.plan import THEORY
 from concept_ppl.analyses.studies.theory.report import base_cells, one_at_a_time, setting_name
+from concept_ppl.distributed import Store
 
 TEXT = Path(__file__).with_suffix(".txt")
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "when-it-holds.md"
@@ -71,9 +73,10 @@ def main() -> None:
 
 
 def frame_of(study: LaboratoryStudy, extent: Extent, output: Path) -> pd.DataFrame:
-    return cell_frame(
-        read_cells(study.plan(extent), output.with_name(f"{output.resolve().name}.cells"))
-    )
+    """The cells of a study, as they were answered where its report says."""
+    manifest = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
+    plan = in_environment(study.plan(extent), manifest["arguments"]["environment"])
+    return cell_frame(read_cells(plan, Store(cells_beside(output))))
 
 
 def numbers(

@@ -52,3 +52,7 @@ class LanguageModelError(ConceptPPLError, ValueError):
 
 class MemoryBudgetError(ConceptPPLError, MemoryError):
     """The work would not fit in the memory that was allowed; the message gives both in bytes."""
+
+
+class UnfinishedError(ConceptPPLError, RuntimeError):
+    """Some parts of long work failed; the others are kept, and the same call goes on from them."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import ConceptPPLError, InputError
+from .errors import ConceptPPLError, InputError, UnfinishedError
 
 _TEMPORARY: set[Path] = set()
 """What lies on the disk under a temporary name while it is written by this process."""
@@ -81,7 +81,7 @@ def resumable_folder(
     """Yield ``.<name>.partial`` beside the folder; it takes its place when the block succeeds.
 
     What a killed or interrupted run has written stays there for the next one, which gets the same
-    folder; a refusal (one of the package's own errors) takes it away.
+    folder; a refusal (one of the package's own errors, but `UnfinishedError`) takes it away.
 
     Parameters
     ----------
@@ -105,8 +105,9 @@ def resumable_folder(
                 with _saying_why(path, DISK_IS_FULL):
                     yield partial
                     _put_in_place(partial, target)
-            except ConceptPPLError:
-                _remove(partial)
+            except ConceptPPLError as error:
+                if not isinstance(error, UnfinishedError):
+                    _remove(partial)
                 raise
 
 

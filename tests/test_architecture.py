@@ -17,7 +17,7 @@ PACKAGES = {
 MOST_MODULES = 16
 ORDER = (
     ("errors", "logspace", "formatting", "result_columns", "arviz_import", "outputs", "models"),
-    ("zoo", "shipped_data", "contexts", "reports"),
+    ("zoo", "shipped_data", "contexts", "reports", "distributed"),
     ("programs",),
     ("inference",),
     ("fitting", "bridge"),
@@ -156,7 +156,10 @@ def test_doors_only_name_what_is_public() -> None:
         assert all(isinstance(node, DOOR) for node in tree.body), name
 
 
-HEAVY = {"torch", "pyro", "transformers", "statsmodels", "sklearn", "matplotlib", "jinja2", "arviz"}
+HEAVY = {
+    *("torch", "pyro", "transformers", "statsmodels", "sklearn", "matplotlib", "jinja2", "arviz"),
+    *("ray", "fsspec"),
+}
 
 
 @pytest.mark.parametrize(
@@ -166,6 +169,8 @@ HEAVY = {"torch", "pyro", "transformers", "statsmodels", "sklearn", "matplotlib"
         ("import concept_ppl.zoo; concept_ppl.zoo.zoo()", HEAVY | {"numpy", "pandas", "scipy"}),
         ("import concept_ppl.cli", HEAVY | {"numpy", "pandas", "scipy"}),
         ("import concept_ppl.analyses", HEAVY | {"scipy.stats"}),
+        ("import concept_ppl.distributed", HEAVY | {"numpy", "pandas", "scipy"}),
+        ("import concept_ppl.analyses.studies.theory, concept_ppl.bridge", {"ray"}),
     ],
 )
 def test_what_is_heavy_is_imported_where_it_is_used(statement: str, left_out: set[str]) -> None:

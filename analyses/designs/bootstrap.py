@@ -7,7 +7,9 @@ here refit them.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +18,20 @@ from scipy import special
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
-from concept_ppl.errors import InputError
+from concept_ppl.distributed import Crew, answers
+from concept_ppl.errors import InputError, UnfinishedError
 
-from .arrays import FloatArray, check_level
+from .arrays import FloatArray, IntArray, check_level
 from .decomposition import States, as_decomposed
-from .refits import QUANTITIES, make_refitter, refit
+from .refits import QUANTITIES, Refitter, make_refitter, refit
 from .repeats import contrasts_beside
 
 WEIGHT_SD = 1.0
 """Standard deviation of the clusters' random weights; 1 is the Bayesian bootstrap's."""
 
 FEWEST_REFITS = 50
+AT_ONCE = 10
+"""Replicates that one of a crew draws at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,7 @@ def cluster_bootstrap(
     seed: int = 0,
     level: float = 0.95,
     n_workers: int = 1,
+    crew: Crew | None = None,
 ) -> ClusterBootstrap:
     """Refit held-out R² and canonical correlations under random weights of whole clusters.
 
@@ -122,6 +128,9 @@ def cluster_bootstrap(
         As in `goodness_of_fit`; the seed draws the weights too.
     n_workers
         Threads that refit; the answer does not depend on it.
+    crew
+        Who refits in place of threads, from :func:`concept_ppl.distributed.hired`: processes, or
+        the machines of a Ray cluster.
 
     Raises
     ------
@@ -139,12 +148,9 @@ def cluster_bootstrap(
     refitter = make_refitter(states, contrasts)
     shape = weight_sd**-2
 
-    def draw(rng: np.random.Generator) -> FloatArray:
-        factors = rng.gamma(shape, 1.0 / shape, size=design.n_clusters)
-        return refit(refitter, design.weights * factors[design.clusters])
-
+    draw = partial(_refit_reweighted, refitter, design.weights, design.clusters, shape)
     values = refit(refitter, design.weights)
-    drawn = replicates(draw, n_refits, seed, n_workers)
+    drawn = replicates(draw, n_refits, seed, n_workers, crew)
     room, rooms = np.log1p(-values), np.log1p(-drawn)
     errors = rooms.std(axis=0, ddof=1) / weight_sd
     reach = float(special.stdtrit(design.n_clusters - 1, 0.5 + level / 2.0)) * errors
@@ -164,17 +170,62 @@ def cluster_bootstrap(
     return ClusterBootstrap(forward, backward, smallest, mean, n_refits, weight_sd, target, layer)
 
 
+def _refit_reweighted(
+    refitter: Refitter,
+    weights: FloatArray,
+    clusters: IntArray,
+    shape: float,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """Refit once, under weights of whole clusters that are drawn anew."""
+    factors = rng.gamma(shape, 1.0 / shape, size=int(clusters.max()) + 1)
+    return refit(refitter, weights * factors[clusters])
+
+
 def replicates(
-    draw: Callable[[np.random.Generator], npt.ArrayLike], n: int, seed: int, n_workers: int
+    draw: Callable[[np.random.Generator], npt.ArrayLike],
+    n: int,
+    seed: int,
+    n_workers: int,
+    crew: Crew | None = None,
 ) -> FloatArray:
     """Draw n replicates, each from its own child of the seed, so that workers change nothing.
 
-    Threads, because numpy and LAPACK release the interpreter's lock.
+    Threads, because numpy and LAPACK release the interpreter's lock; or a crew, to which ``draw``
+    must be able to travel.
     """
     if n_workers < 1:
         raise InputError(f"n_workers is {n_workers}; give at least 1.")
+    if crew is not None:
+        return _by_crew(draw, n, seed, crew)
     generators = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(n))
     if n_workers == 1:
         return np.array([draw(rng) for rng in generators])
     with ThreadPoolExecutor(n_workers) as pool:
         return np.array(list(pool.map(draw, generators)))
+
+
+def _by_crew(
+    draw: Callable[[np.random.Generator], npt.ArrayLike], n: int, seed: int, crew: Crew
+) -> FloatArray:
+    starts = range(0, n, AT_ONCE)
+    drawn: dict[int, FloatArray] = {}
+    blocks = [range(start, min(start + AT_ONCE, n)) for start in starts]
+    with closing(answers(crew, partial(_drawing, draw, seed), blocks)) as made:
+        for answer in made:
+            if answer.failure is not None:
+                raise UnfinishedError(f"a replicate failed: {answer.failure.reason}")
+            drawn[answer.index] = answer.value
+    return np.concatenate([drawn[block] for block in range(len(blocks))])
+
+
+def _drawing(
+    draw: Callable[[np.random.Generator], npt.ArrayLike], seed: int
+) -> Callable[[range], FloatArray]:
+    """Return what draws a block of replicates, each from the child of the seed that is its own."""
+
+    def draw_block(block: range) -> FloatArray:
+        children = (np.random.SeedSequence(seed, spawn_key=(number,)) for number in block)
+        return np.array([draw(np.random.default_rng(child)) for child in children])
+
+    return draw_block

@@ -13,14 +13,15 @@ from .anatomy import (
     unembedding_rows,
     wrap_language_model,
 )
-from .extraction import ReadTokens, WordStates, extract, read_tokens, read_words
-from .loading import find_language_model, load_language_model
+from .extraction import Readers, ReadTokens, WordStates, extract, read_tokens, read_words
+from .loading import find_language_model, load_language_model, readers_on
 from .storage import States, load_states
 
 __all__ = [
     "FirstTokens",
     "LanguageModel",
     "ReadTokens",
+    "Readers",
     "States",
     "WordStates",
     "extract",
@@ -33,6 +34,7 @@ __all__ = [
     "logits_from_final_norm",
     "read_tokens",
     "read_words",
+    "readers_on",
     "resolve_sites",
     "spread_sites",
     "token_ids_of",

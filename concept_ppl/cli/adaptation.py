@@ -17,10 +17,12 @@ from .options import (
     Level,
     Output,
     Parameters,
+    Ray,
     Seed,
     Seeds,
     Steps,
     Workers,
+    on_machines,
     require_device,
     this_command,
 )
@@ -68,7 +70,8 @@ def adaptation(
     seeds: Seeds = None,
     parameters: Parameters = [],  # noqa: B006
     cells: Cells = None,
-    workers: Workers = WORKERS,
+    workers: Workers = None,
+    ray: Ray = None,
     level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -112,7 +115,7 @@ def adaptation(
         command=this_command(),
         stage=stage,
         cells=cells,
-        n_workers=workers,
+        machines=on_machines(ray, workers, gpus=float(device != "cpu"), by_default=WORKERS),
         force=force,
     )
     typer.echo(str(page))

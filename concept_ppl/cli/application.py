@@ -18,8 +18,17 @@ LONGEST = 1000
 _TORCH_LACKS_MEMORY = re.compile(r"DefaultCPUAllocator|out of memory")
 
 
+HERE = "here"
+"""The value of ``--ray`` where no address follows it."""
+_ADDRESS = re.compile(r"auto|here|local|(ray://)?[\w.\-\[\]:]+:\d+")
+
+
 class WholeLines(TyperGroup):
     """A group that lists its commands with their whole first sentence, not the start of it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments; ``--ray`` takes what follows it only if that is an address."""
+        return super().parse_args(ctx, _with_ray_address(args))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list; lines are broken, not cut."""
@@ -31,6 +40,15 @@ class WholeLines(TyperGroup):
         ]
         with formatter.section("Commands"):
             formatter.write_dl(lines)
+
+
+def _with_ray_address(words: list[str]) -> list[str]:
+    """Put :data:`HERE` behind each ``--ray`` that no address follows."""
+    found = []
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        is_bare = word == "--ray" and not _ADDRESS.fullmatch(following)
+        found += [word, HERE] if is_bare else [word]
+    return found
 
 
 app = typer.Typer(

@@ -1,7 +1,11 @@
 """Commands on generative models: list, simulate, answer exactly."""
 
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,6 +14,7 @@ import typer
 from concept_ppl.errors import InputError
 
 from .application import app
+from .interruptions import goes_on_from
 from .options import (
     MEMORY,
     Device,
@@ -17,12 +22,15 @@ from .options import (
     Memory,
     ModelName,
     Parameters,
+    Ray,
     Seed,
     TableOutput,
     TablesOutput,
     TokensFiles,
+    Workers,
     load_program,
     naming,
+    on_machines,
     require_device,
 )
 from .progress import stage
@@ -30,9 +38,11 @@ from .progress import stage
 if TYPE_CHECKING:
     from pyarrow import Table
 
-    from concept_ppl.contexts.tokens import Contexts
+    from concept_ppl.distributed import Machines
     from concept_ppl.inference.results import Posterior
     from concept_ppl.programs.graph_assembly import Model
+
+    from .posterior_parts import Question
 
 
 @app.command()
@@ -100,32 +110,62 @@ def posterior(
     ] = "raise",
     memory: Memory = MEMORY,
     parameter: Parameters = [],  # noqa: B006
+    workers: Workers = None,
+    ray: Ray = None,
     seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
 ) -> None:
     """Compute the exact log-posterior of every concept for each context of a file, or of many."""
     from concept_ppl.contexts.token_files import token_files
-    from concept_ppl.outputs import new_file, new_folder
+
+    from .posterior_parts import Question
 
     del seed  # nothing here is drawn at random
-    require_device(device)
+    if ray is None:
+        require_device(device)
+    machines = on_machines(ray, workers, gpus=float(device != "cpu"))
+    question = Question(model, tuple(parameter), draws, joint, impossible, memory, device)
     files = token_files(tokens)
+    if not machines.is_one_process:
+        _on_machines(question, files, output, machines, force, is_one=files == [tokens])
+        return
     options = {"joint": joint, "memory": memory, "device": device, "impossible": impossible}
     if draws:
-        answer = partial(_answer_whole, _averaging(model, parameter, draws), options)
+        with stage("load the model"):
+            answer = partial(_answer_whole, question.asked())
     else:
         answer = partial(_answer_file, load_program(model, parameter), options)
-    if files == [tokens]:
+    _write_each(files, output, answer, force, is_one=files == [tokens])
+
+
+def _write_each(
+    files: Sequence[Path],
+    output: Path,
+    answer: Callable[[Path, Path, Path], None],
+    force: bool,
+    *,
+    is_one: bool,
+) -> None:
+    """Call ``answer(tokens, path, shown)`` for one file, or for each into a folder of as many."""
+    from concept_ppl.outputs import new_file, new_folder
+
+    if is_one:
         with new_file(output, force=force) as path:
-            answer(tokens, path, output)
+            answer(files[0], path, output)
         return
-    names = [file.name for file in files]
-    if len(set(names)) < len(names):
-        raise InputError(f"{tokens} names files of the same name; give them names of their own.")
+    names = _names(files)
     with new_folder(output, force=force, known_by=names) as folder:
         for file in files:
             answer(file, folder / file.name, output / file.name)
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    names = [file.name for file in files]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"two of the files are named {twice}; give them names of their own.")
+    return names
 
 
 def _answer_file(
@@ -145,39 +185,58 @@ def _answer_file(
         write_row_groups(path, tables(), n_rows_of(tokens), shown=shown, progress=progress)
 
 
-def _answer_whole(
-    question: Callable[..., "Posterior"],
-    options: dict[str, Any],
-    tokens: Path,
-    path: Path,
-    shown: Path,
-) -> None:
+def _answer_whole(asked: Callable[..., "Posterior"], tokens: Path, path: Path, shown: Path) -> None:
     """Answer the contexts of a file at once, as an average over draws needs them."""
     from concept_ppl.contexts.tokens import read_tokens
 
     del shown
     _, contexts = read_tokens(tokens)
     with stage("posterior") as progress, naming(tokens):
-        result = question(contexts, progress=progress, **options)
+        result = asked(contexts, progress=progress)
     result.to_frame().to_parquet(path, index=False)
 
 
-def _averaging(model: str, parameter: list[str], draws: int) -> Callable[..., "Posterior"]:
-    """Return the posterior of contexts averaged over the draws of a fit, as a question to ask."""
-    from concept_ppl.fitting.fits.fit_files import read_fit
-    from concept_ppl.fitting.fits.fitted_models import program_of
-    from concept_ppl.fitting.fits.predictions import averaged_posterior
+def _on_machines(
+    question: "Question",
+    files: Sequence[Path],
+    output: Path,
+    machines: "Machines",
+    force: bool,
+    *,
+    is_one: bool,
+) -> None:
+    """Answer files row group by row group, and keep each answer until all are there."""
+    from concept_ppl.distributed import Store, hired
+    from concept_ppl.outputs import partial_of, require_free_file, require_writable
 
-    if not model.endswith(".nc") or parameter:
-        raise InputError("--draws averages over the draws of a fit.nc, without -p; leave it out.")
-    file = read_fit(model)
-    program = program_of(file)
+    from .posterior_parts import answer_in_parts, put_together, row_groups
 
-    def question(contexts: "Contexts", **options: Any) -> "Posterior":
-        seen = file.has_seen(contexts)
-        return averaged_posterior(program, file.fit, contexts, n_draws=draws, seen=seen, **options)
-
-    return question
+    kept = partial_of(output)
+    goes_on_from(kept)
+    if is_one:
+        require_free_file(output, force=force)
+    else:
+        require_writable(output, force=force, known_by=_names(files))
+    file, colon, name = question.model.partition(":")
+    if Path(file).suffix in {".py", ".nc"}:  # another process has another current folder
+        question = replace(question, model=f"{Path(file).resolve()}{colon}{name}")
+    groups = [row_groups(tokens) for tokens in files]
+    every = [group for own in groups for group in own]
+    try:
+        with hired(machines) as crew, stage("posterior") as progress:
+            names = iter(answer_in_parts(question, every, Store(kept), crew, progress=progress))
+    finally:
+        with suppress(OSError):  # nothing of it may be left where nothing was answered
+            kept.rmdir()
+    own = {tokens: list(islice(names, len(g))) for tokens, g in zip(files, groups, strict=True)}
+    _write_each(
+        files,
+        output,
+        lambda tokens, path, _: put_together(own[tokens], Store(kept), path),
+        force,
+        is_one=is_one,
+    )
+    shutil.rmtree(kept)
 
 
 def _lengths(text: str) -> int | tuple[int, int] | None:

@@ -28,13 +28,13 @@ class Interruption:
 
     Attributes
     ----------
-    kept : Path or None
-        Where work that is finished is kept for the next run.
+    kept : Path, str or None
+        Where work that is finished is kept for the next run: a file, a folder, or a URL.
     advice : str
         How to keep it, where nothing is.
     """
 
-    kept: Path | None = None
+    kept: Path | str | None = None
     advice: str = ""
     _is_told: threading.Lock = field(default_factory=threading.Lock)
 
@@ -55,13 +55,13 @@ class Interruption:
         return f"interrupted: nothing was kept; the same command starts again{advice}."
 
 
-def goes_on_from(kept: Path | None, advice: str = "") -> None:
+def goes_on_from(kept: Path | str | None, advice: str = "") -> None:
     """Let the command that runs say, if it is interrupted, where its finished work is kept.
 
     Parameters
     ----------
     kept
-        File or folder; nothing has to be there yet.
+        File, folder or URL; nothing has to be there yet.
     advice
         How to have it kept, where ``kept`` is None.
     """
@@ -131,8 +131,14 @@ def end_now(interruption: Interruption) -> NoReturn:
     os._exit(INTERRUPTED)
 
 
-def _holds_something(path: Path) -> bool:
-    """Whether the file is there, or one in the folder that is no stopped worker's temporary one."""
+def _holds_something(kept: Path | str) -> bool:
+    """Whether the file is there, or one in the folder that is no stopped worker's temporary one.
+
+    Another machine is not asked while the command ends.
+    """
+    path = Path(kept)
+    if "://" in str(kept):
+        return True
     if not path.is_dir():
         return path.exists()
     return any(not member.name.startswith(".") for member in path.iterdir())

@@ -16,18 +16,16 @@ from .options import (
     Full,
     Level,
     Output,
+    Ray,
     Seed,
     Seeds,
     Steps,
     Workers,
+    on_machines,
     this_command,
 )
 from .progress import stage
 
-ShardOption = Annotated[
-    str,
-    typer.Option(help="2/5: answer the second fifth of the cells, and write no report."),
-]
 Worlds = Annotated[
     int | None, typer.Option(min=1, help="Random worlds. Default: 5, with --full 12.")
 ]
@@ -40,9 +38,9 @@ def _add(name: str, question: str) -> None:
     def run(
         output: Output,
         full: Full = False,
-        shard: ShardOption = "1/1",
         cells: Cells = None,
-        workers: Workers = WORKERS,
+        workers: Workers = None,
+        ray: Ray = None,
         worlds: Worlds = None,
         seeds: Seeds = None,
         steps: Steps = None,
@@ -53,7 +51,6 @@ def _add(name: str, question: str) -> None:
         from concept_ppl.analyses.studies.families import FAMILIES
         from concept_ppl.analyses.studies.laboratory import (
             Extent,
-            Shard,
             cells_beside,
             run_laboratory,
         )
@@ -69,12 +66,11 @@ def _add(name: str, question: str) -> None:
             output,
             command=this_command(),
             stage=stage,
-            shard=Shard.parse(shard),
             cells=cells,
-            n_workers=workers,
+            machines=on_machines(ray, workers, by_default=WORKERS),
             force=force,
         )
-        typer.echo(f"shard {shard} is done" if page is None else str(page))
+        typer.echo(str(page))
 
 
 _add("theory", "Ask, in the world of the paper, what recovery depends on and what accuracy hides.")

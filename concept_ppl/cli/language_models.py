@@ -1,7 +1,7 @@
 """Commands on language models: read their states, hold them to a posterior."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,9 +18,12 @@ from .options import (
     Layers,
     Level,
     Output,
+    Ray,
     Seed,
+    Workers,
     named_path,
     naming,
+    on_machines,
     require_device,
     this_command,
 )
@@ -64,38 +67,48 @@ def extract(
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that the model brings.")
     ] = False,
+    workers: Workers = None,
+    ray: Ray = None,
     seed: Seed = 0,
     device: Device = "cpu",
     force: Force = False,
 ) -> None:
     """Read a language model's states into a folder; a killed run goes on where it stopped."""
     from concept_ppl.bridge import extract as read
-    from concept_ppl.bridge import load_language_model, resolve_sites
+    from concept_ppl.bridge import load_language_model, readers_on, resolve_sites
     from concept_ppl.bridge.anatomy.sites import POOLED_SITES
     from concept_ppl.bridge.extraction.positions import EACH
     from concept_ppl.bridge.storage.states import KNOWN_BY
+    from concept_ppl.distributed import hired_beside
     from concept_ppl.outputs import partial_of, require_writable
 
     goes_on_from(partial_of(output))
     texts = _read_column(contexts, "text")
     words = None if word_column is None else _read_column(contexts, word_column)
     require_writable(output, force=force, known_by=KNOWN_BY)
-    with stage("load the language model"):
-        loaded = load_language_model(
-            language_model,
-            device=device,
-            device_map=device_map,
-            dtype=dtype,
-            revision=revision,
-            random_weights=seed if random_weights else None,
-            trust_remote_code=trust_remote_code,
-        )
+    machines = on_machines(ray, workers, gpus=float(device != "cpu"))
+    if device_map is not None and not machines.is_one_process:
+        raise InputError("--device-map spreads one model; leave out --workers and --ray.")
+    options: dict[str, Any] = {
+        "device_map": device_map,
+        "dtype": dtype,
+        "revision": revision,
+        "random_weights": seed if random_weights else None,
+        "trust_remote_code": trust_remote_code,
+    }
+    here = device if machines.ray is None else "cpu"
+    with stage("load the language model"):  # also where others read: it has the tokenizer
+        loaded = load_language_model(language_model, device=here, **options)
     sites = resolve_sites(loaded, "all" if layers is None else layers)
     if positions not in EACH:
         sites = tuple(dict.fromkeys((*sites, *POOLED_SITES)))
     elif layers is None:
         sites = tuple(site for site in sites if site not in POOLED_SITES)
-    with stage("read states") as progress, naming(contexts):
+    with (
+        hired_beside(machines) as crew,
+        stage("read states") as progress,
+        naming(contexts),
+    ):
         read(
             loaded,
             texts,
@@ -108,6 +121,7 @@ def extract(
             batch_tokens=batch_tokens,
             bos=not no_bos,
             leading_space=not no_leading_space,
+            readers=readers_on(crew, language_model, device=device, **options),
             progress=progress,
             announce=typer.echo,
         )

@@ -4,13 +4,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from concept_ppl.errors import InputError
 
+from .application import HERE
 from .progress import stage
+
+if TYPE_CHECKING:
+    from concept_ppl.distributed import Machines
 
 Seed = Annotated[
     int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything that is drawn at random.")
@@ -55,11 +59,29 @@ Full = Annotated[
     typer.Option("--full/--quick", help="A night's work, or minutes on two cores (the default)."),
 ]
 Cells = Annotated[
-    Path | None,
-    typer.Option(help="Folder of finished cells. Default: beside the output, <output>.cells."),
+    str | None,
+    typer.Option(
+        help="Folder of finished cells, or a URL of fsspec (s3://bucket/cells). Default: beside "
+        "the output, <output>.cells."
+    ),
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Processes, one thread each.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Processes, one thread each. Default: 2 for a study, else this one alone; with --ray "
+        "as many as there is room for.",
+    ),
+]
 WORKERS = 2
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[ADDRESS]",
+        help="Work on a Ray cluster: that at an address (host:6379, or auto: that of this "
+        "machine), without an address one that is started here for the command.",
+    ),
+]
 Steps = Annotated[
     int | None, typer.Option(min=1, help="Steps of training at most. Default: the study's own.")
 ]
@@ -146,6 +168,32 @@ def require_device(device: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device '{device}' is not available here; use cpu.") from error
     return device
+
+
+def on_machines(
+    ray: str | None, workers: int | None, *, gpus: float = 0.0, by_default: int | None = None
+) -> "Machines":
+    """Return where long work runs.
+
+    Parameters
+    ----------
+    ray, workers
+        The options.
+    gpus
+        Of each worker on Ray.
+    by_default
+        Workers where neither option was given.
+    """
+    from concept_ppl.distributed import Machines
+
+    if ray is None:
+        return Machines(workers or by_default)
+    return Machines(
+        workers,
+        "" if ray in {HERE, "local"} else ray,
+        gpus,
+        announce=lambda sentence: typer.echo(sentence, err=True),
+    )
 
 
 def this_command() -> list[str]:

@@ -25,9 +25,12 @@ from .options import (
     Output,
     Parameters,
     Planted,
+    Ray,
     Seed,
     Top,
+    Workers,
     named_path,
+    on_machines,
     require_device,
     split,
     this_command,
@@ -54,6 +57,8 @@ def world(
     blocks: Blocks = BLOCKS,
     control: Controls = [],  # noqa: B006
     planted: Planted = PLANTED,
+    workers: Workers = None,
+    ray: Ray = None,
     level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -78,7 +83,14 @@ def world(
         level=level,
         device=str(require_device(device)),
     )
-    page = run_world_study(study, output, command=this_command(), stage=stage, force=force)
+    page = run_world_study(
+        study,
+        output,
+        command=this_command(),
+        stage=stage,
+        machines=on_machines(ray, workers, gpus=float(device != "cpu")),
+        force=force,
+    )
     typer.echo(str(page))
 
 
@@ -101,6 +113,8 @@ def language(
     top: Top = None,
     blocks: Blocks = BLOCKS,
     planted: Planted = PLANTED,
+    workers: Workers = None,
+    ray: Ray = None,
     level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -121,7 +135,14 @@ def language(
         level=level,
         device=str(require_device(device)),
     )
-    page = run_language_study(study, output, command=this_command(), stage=stage, force=force)
+    page = run_language_study(
+        study,
+        output,
+        command=this_command(),
+        stage=stage,
+        machines=on_machines(ray, workers, gpus=float(device != "cpu")),
+        force=force,
+    )
     typer.echo(str(page))
 
 
@@ -143,6 +164,8 @@ def labelled(
         typer.Option(help="Column of texts that belong together: a template, an author."),
     ] = None,
     blocks: Blocks = BLOCKS,
+    workers: Workers = None,
+    ray: Ray = None,
     level: Level = LEVEL,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -162,7 +185,13 @@ def labelled(
         device=str(require_device(device)),
     )
     page = run_labelled_study(
-        study, data_path(contexts), output, command=this_command(), stage=stage, force=force
+        study,
+        data_path(contexts),
+        output,
+        command=this_command(),
+        stage=stage,
+        machines=on_machines(ray, workers, gpus=float(device != "cpu")),
+        force=force,
     )
     typer.echo(str(page))
 

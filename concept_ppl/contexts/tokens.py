@@ -237,7 +237,11 @@ def read_tokens(path: str | Path) -> tuple[pd.DataFrame, Contexts]:
         If the file is missing, is not Parquet, holds no rows, or ``x`` is missing or no list of
         int.
     """
-    file = read_parquet(path)
+    return tokens_of(read_parquet(path), path)
+
+
+def tokens_of(file: pa.Table, path: str | Path) -> tuple[pd.DataFrame, Contexts]:
+    """Read a table, or a part of one, as :func:`read_tokens` a file; messages call it ``path``."""
     if "x" not in file.column_names:
         names = listed(file.column_names)
         raise InputError(f"{path} has no column x (list of token indices); it has: {names}.")

@@ -10,13 +10,16 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from validity import CHECKS, Case, applies, replicate
+from validity import run
+from validity_cells import AT_ONCE, published
+from validity_checks import CHECKS, Case, applies, replicate
 from validity_page import EXPLANATION, NOMINAL, TABLE, quote, with_rates
 from validity_truths import fold_maps, true_r2
 from validity_verdicts import WORLDS, Planted
 from validity_worlds import Cell, D, draw
 
 from concept_ppl.analyses.designs.cross_fits import cross_fit
+from concept_ppl.distributed import Machines, Store
 
 FAILURE_RATE = 2e-5
 CELLS = (
@@ -87,3 +90,20 @@ def test_a_map_that_knows_nothing_explains_nothing():
     maps = list(fold_maps(case.F, case.Z, case.states, cross_fit(case.states, case.Z)))
     zero = [type(m)(m.x0, m.y0, np.zeros((D, case.Z.shape[1])), m.n_test) for m in maps]
     assert true_r2(iter(zero), *case.moments) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_blocks_are_added_to_what_is_published_and_asked_once(tmp_path, monkeypatch):
+    cell, check = CELLS[0], ("linear_map",)
+    key = "linear_map HC3 slope: covers"
+
+    def asked(replications: int) -> tuple[int, int]:
+        table = run([cell], check, replications, Machines(), Store(tmp_path))
+        rows = table[(table["cell"] == str(cell)) & (table["quantity"] == key)]
+        return int(rows["asked"].sum()), len(list(tmp_path.iterdir()))
+
+    before = published()
+    before = before[(before["cell"] == str(cell)) & (before["quantity"] == key)]["asked"].sum()
+    assert asked(int(before)) == (before, 0)
+    assert asked(int(before) + AT_ONCE) == (before + AT_ONCE, 1)
+    monkeypatch.setattr("validity_cells.replicate", None)
+    assert asked(int(before) + AT_ONCE) == (before + AT_ONCE, 1)

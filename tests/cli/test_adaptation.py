@@ -52,6 +52,15 @@ def test_a_second_call_trains_nothing_and_writes_the_same_results(study, monkeyp
 
 
 @pytest.mark.slow
+def test_trainings_on_processes_of_their_own_give_the_same_results(study, monkeypatch):
+    monkeypatch.chdir(study)
+    assert succeeds(f"{TINY.replace('--workers 1', '--workers 2')} -o side") == "side/index.html\n"
+    assert (study / "side" / "results.csv").read_bytes() == (study / "r/results.csv").read_bytes()
+    looks = {path.name: path.read_bytes() for path in (study / "r.cells").glob("*.json")}
+    assert looks == {path.name: path.read_bytes() for path in (study / "side.cells").glob("*.json")}
+
+
+@pytest.mark.slow
 def test_a_look_that_was_lost_is_taken_again_or_missed(study, monkeypatch):
     monkeypatch.chdir(study)
     cells = study / "r.cells"

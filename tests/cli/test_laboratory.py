@@ -1,9 +1,12 @@
-"""Studies of simulated worlds, small: cells are kept, shards add up, the page says what it must."""
+"""Studies of simulated worlds, small: cells are kept, the page says what it must."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
+
+from concept_ppl.errors import InputError
 
 from .command_line import refused, succeeds
 
@@ -12,15 +15,11 @@ TINY = "study theory --worlds 1 --seeds 1 --steps 5 --workers 1 --seed 2"
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """The folder in which two shards and then the whole of a tiny study were run."""
+    """The folder in which a tiny study was run."""
     folder = tmp_path_factory.mktemp("laboratory")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert succeeds(f"{TINY} -o deep/r --shard 1/2") == "shard 1/2 is done\n"
-        assert not (folder / "deep" / "r").exists()
-        first = {path.name for path in (folder / "deep" / "r.cells").iterdir()}
         assert succeeds(f"{TINY} -o deep/r") == "deep/r/index.html\n"
-        assert first <= {path.name for path in (folder / "deep" / "r.cells").iterdir()}
     return folder / "deep"
 
 
@@ -58,10 +57,29 @@ def test_a_cell_lost_and_answered_again_is_the_same_cell(study, monkeypatch):
     assert lost.read_bytes() == before
 
 
+@pytest.mark.slow
+def test_a_cell_that_fails_is_recorded_and_the_report_says_so(study, monkeypatch):
+    def fails(settings):
+        raise InputError("the world is flat.")
+
+    monkeypatch.chdir(study)
+    shutil.copytree("r.cells", "f.cells")
+    n = len(list(study.glob("f.cells/*.json")))
+    sorted(study.glob("f.cells/*.json"))[0].unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("concept_ppl.analyses.studies.laboratory.runs.measure", fails)
+        assert succeeds(f"{TINY} -o f") == "f/index.html\n"
+    page = (study / "f" / "index.html").read_text()
+    assert f"1 of {n} cells failed" in page
+    assert "the world is flat." in page
+    assert len(list(study.glob("f.cells/*.failed.json"))) == 1
+    succeeds(f"{TINY} -o f --force")
+    assert "cells failed" not in (study / "f" / "index.html").read_text()
+    assert len(list(study.glob("f.cells/*"))) == n
+
+
 def test_what_cannot_be_done_is_refused_before_any_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "not of the form 2/5" in refused("study theory -o r --shard 2")
-    assert "shard 3/2 does not exist" in refused("study regimes -o r --shard 3/2")
     assert "level is 2.0" in refused("study families -o r --level 2")
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "work.txt").touch()

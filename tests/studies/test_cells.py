@@ -12,10 +12,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from concept_ppl.analyses.studies.laboratory.cells import Cell, Shard, answer_cells, read_cells
+from concept_ppl.analyses.studies.laboratory import cells
+from concept_ppl.analyses.studies.laboratory.cells import Cell, in_environment, read_cells
+from concept_ppl.distributed import Machines, Store, environment, hired
 from concept_ppl.errors import InputError
 
-PLAN = [Cell({"world": w, "seed": s, "knob": 0.1}, f"{w}/{s}") for w in range(3) for s in range(2)]
+PLAN = [Cell({"world": w, "seed": s, "knob": 0.1}) for w in range(3) for s in range(2)]
+
+
+def answer_cells(plan, measure, folder):
+    with hired(Machines(1)) as crew:
+        return cells.answer_cells(plan, measure, Store(folder), crew)
 
 
 def third(settings):
@@ -31,61 +38,70 @@ def fails(settings):
 
 
 def test_numbers_come_back_bit_for_bit(tmp_path):
-    assert answer_cells(PLAN, third, tmp_path, n_workers=1) == 6
-    rows = read_cells(PLAN, tmp_path)
+    assert answer_cells(PLAN, third, tmp_path) == (6, [])
+    rows = read_cells(PLAN, Store(tmp_path))
     assert [row["third"] for row in rows] == [0.0, 0.0, 1 / 3, 1 / 3, 2 / 3, 2 / 3]
     assert all(math.isnan(row["none"]) and row["word"] == "yes" for row in rows)
     assert rows[0]["knob"] == 0.1
 
 
 def test_finished_cells_are_not_answered_again(tmp_path):
-    answer_cells(PLAN[:4], third, tmp_path, n_workers=1)
-    assert answer_cells(PLAN[:4], forbidden, tmp_path, n_workers=1) == 0
-    assert answer_cells(PLAN, third, tmp_path, n_workers=1) == 2
+    answer_cells(PLAN[:4], third, tmp_path)
+    assert answer_cells(PLAN[:4], forbidden, tmp_path) == (0, [])
+    assert answer_cells(PLAN, third, tmp_path) == (2, [])
 
 
-def test_a_cell_with_another_setting_or_of_another_version_is_another_cell(monkeypatch):
-    one = Cell({"seed": 1, "knob": 0.1}, "a")
-    assert one.digest == Cell({"knob": 0.1, "seed": 1}, "b").digest
-    assert one.digest != Cell({"seed": 1, "knob": 0.1 + 1e-15}, "a").digest
-    monkeypatch.setattr("concept_ppl.analyses.studies.laboratory.cells.version", lambda _: "9.9")
-    assert one.digest != Cell({"seed": 1, "knob": 0.1}, "a").digest
+def test_cells_may_lie_wherever_fsspec_reaches():
+    store = Store("memory://study/cells")
+    with hired(Machines(1)) as crew:
+        assert cells.answer_cells(PLAN[:4], third, store, crew) == (4, [])
+        assert cells.answer_cells(PLAN, third, store, crew) == (2, [])
+    assert [row["third"] for row in read_cells(PLAN, store)][::2] == [0.0, 1 / 3, 2 / 3]
+    with pytest.raises(InputError, match="nowhere://cells cannot be reached"):
+        Store("nowhere://cells").names()
 
 
-def test_shards_are_the_plan_and_keep_world_and_seed_together(tmp_path):
-    plan = [*PLAN, *(Cell({**cell.settings, "knob": 0.2}, cell.unit) for cell in PLAN)]
-    parts = [Shard(i, 4).of(plan) for i in (1, 2, 3, 4)]
-    assert sorted(cell.digest for part in parts for cell in part) == sorted(
-        cell.digest for cell in plan
-    )
-    units = [{cell.unit for cell in part} for part in parts]
-    assert sum(map(len, units)) == len(set.union(*units))
-    for part in parts[:3]:
-        answer_cells(part, third, tmp_path, n_workers=1)
-    with pytest.raises(InputError, match="2 of 12 cells are missing"):
-        read_cells(plan, tmp_path)
+def test_a_cell_with_another_setting_or_in_another_environment_is_another_cell():
+    one = Cell({"seed": 1, "knob": 0.1})
+    assert one.digest == Cell({"knob": 0.1, "seed": 1}).digest
+    assert one.digest != Cell({"seed": 1, "knob": 0.1 + 1e-15}).digest
+    assert {"concept-ppl", "torch", "processor"} <= environment().keys()
+    for name in ("concept-ppl", "torch", "processor"):
+        [other] = in_environment([one], {**environment(), name: "another"})
+        assert other.digest != one.digest
 
 
-def test_a_cell_that_cannot_be_answered_stops_the_study_and_leaves_no_file(tmp_path):
-    with pytest.raises(InputError, match="the world is flat"):
-        answer_cells(PLAN, fails, tmp_path, n_workers=1)
-    assert list(tmp_path.iterdir()) == []
+def fails_in_world_1(settings):
+    if settings["world"] == 1:
+        raise InputError("the world is flat.")
+    return third(settings)
 
 
-def test_what_is_no_cell_or_no_shard_is_refused(tmp_path):
-    answer_cells(PLAN, third, tmp_path, n_workers=1)
+def test_a_cell_that_fails_leaves_a_record_and_the_others_finish(tmp_path):
+    done, failed = answer_cells(PLAN, fails_in_world_1, tmp_path)
+    assert done == 4
+    assert {one.cell.settings["seed"] for one in failed} == {0, 1}
+    for one in failed:
+        assert one.failure.reason == "the world is flat."
+        record = json.loads((tmp_path / f"{one.cell.digest}.failed.json").read_text())
+        assert record["settings"] == one.cell.settings
+        assert "fails_in_world_1" in record["error"]["traceback"]
+    with pytest.raises(InputError, match="2 of 6 cells are missing"):
+        read_cells(PLAN, Store(tmp_path))
+    assert answer_cells(PLAN, third, tmp_path) == (2, [])
+    assert len(list(tmp_path.iterdir())) == len(read_cells(PLAN, Store(tmp_path))) == 6
+
+
+def test_what_is_no_cell_is_refused(tmp_path):
+    answer_cells(PLAN, third, tmp_path)
     (tmp_path / f"{PLAN[0].digest}.json").write_text("{}")
     with pytest.raises(InputError, match="is no cell of a study"):
-        read_cells(PLAN, tmp_path)
+        read_cells(PLAN, Store(tmp_path))
     stored = json.loads((tmp_path / f"{PLAN[1].digest}.json").read_text())
     stored["settings"]["seed"] = 7
     (tmp_path / f"{PLAN[1].digest}.json").write_text(json.dumps(stored))
     with pytest.raises(InputError, match="other settings"):
-        read_cells(PLAN[1:], tmp_path)
-    assert Shard.parse("2/5") == Shard(2, 5)
-    for text in ("0/3", "4/3", "x", "1", "1/0"):
-        with pytest.raises(InputError, match="shard"):
-            Shard.parse(text)
+        read_cells(PLAN[1:], Store(tmp_path))
 
 
 SCRIPT = """
@@ -94,6 +110,7 @@ import sys
 import time
 from pathlib import Path
 from concept_ppl.analyses.studies.laboratory.cells import Cell, answer_cells
+from concept_ppl.distributed import Machines, Store, hired
 
 def slow(settings):
     time.sleep(0.4)
@@ -101,8 +118,9 @@ def slow(settings):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    plan = [Cell({"seed": s}, str(s)) for s in range(8)]
-    answer_cells(plan, slow, Path("cells"), n_workers=int(sys.argv[1]))
+    plan = [Cell({"seed": s}) for s in range(8)]
+    with hired(Machines(int(sys.argv[1]))) as crew:
+        answer_cells(plan, slow, Store("cells"), crew)
 """
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from concept_ppl.analyses.studies.laboratory.cells import Cell
+from concept_ppl.distributed import environment
 from concept_ppl.errors import InputError
 from concept_ppl.predictors.adaptation import KINDS, AdaptationRecipe, TextKind
 
@@ -195,4 +196,4 @@ def _cell(study: AdaptationStudy, kind: str, seed: int, step: int, model: str, t
         "seed": seed,
         "step": step,
     }
-    return Cell(settings, unit=f"{kind}/{seed}")
+    return Cell(settings, environment(gpu=study.device != "cpu"))

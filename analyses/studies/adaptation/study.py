@@ -6,20 +6,29 @@ far its states are an invertible affine image of the log-posterior.
 """
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from concept_ppl.analyses.designs.arrays import check_level
-from concept_ppl.analyses.studies.laboratory.cells import Cell, follow_parent
-from concept_ppl.analyses.studies.stages.announcements import Progress, Stage
+from concept_ppl.analyses.studies.laboratory.cells import Cell
+from concept_ppl.analyses.studies.stages.announcements import Stage
 from concept_ppl.analyses.studies.stages.state_report import REPORT_FILES
 from concept_ppl.bridge import find_language_model
-from concept_ppl.errors import InputError
+from concept_ppl.distributed import (
+    ONE_PROCESS,
+    Machines,
+    Part,
+    Store,
+    environment,
+    finish,
+    hired,
+)
+from concept_ppl.distributed.stores import is_remote
+from concept_ppl.errors import InputError, UnfinishedError
 from concept_ppl.outputs import require_writable
 from concept_ppl.reports import build_manifest, write_report
 
@@ -28,8 +37,6 @@ from .report import adaptation_report
 from .trainings import Workshop
 from .verdicts import Looks
 
-POLL_SECONDS = 1.0
-
 
 def run_adaptation(
     study: AdaptationStudy,
@@ -37,8 +44,8 @@ def run_adaptation(
     *,
     command: Sequence[str],
     stage: Stage,
-    cells: Path | None = None,
-    n_workers: int = 1,
+    cells: str | Path | None = None,
+    machines: Machines = ONE_PROCESS,
     force: bool = False,
 ) -> Path:
     """Train, ask along the way, write the report; return the path of the page.
@@ -55,9 +62,10 @@ def run_adaptation(
         For the manifest, and to show progress.
     cells
         Folder of finished looks and of trainings under way; by default ``<folder>.cells``.
-    n_workers
-        Trainings at the same time, each a process with one thread; 1 trains one after the other in
-        this process, with the threads that it has.
+    machines
+        Where trainings run, one a worker, each with one thread; in one process they run one after
+        the other, with the threads that it has. Where machines share the folder, a training whose
+        machine died goes on from the step that was saved last.
     force
         Replace a report that is already there.
 
@@ -65,28 +73,29 @@ def run_adaptation(
     ------
     InputError, ModelError, LanguageModelError
         If an argument, the world, the language model, a folder or the disk's room is not usable.
+    UnfinishedError
+        If a training failed each time it was tried; the others are finished.
     """
     check_level(study.level)
-    if n_workers < 1:
-        raise InputError(f"workers is {n_workers}; give at least 1.")
+    if is_remote(cells or ""):
+        raise InputError(f"{cells} is no folder of this machine, where trainings go on from.")
     require_writable(folder, force=force, known_by=REPORT_FILES)
     if study.language_model is not None:
         with stage("find the language model"):
             find_language_model(study.language_model)
     target = Path(folder)
-    shop = Workshop(study, cells or target.with_name(f"{target.resolve().name}.cells"))
+    shop = Workshop(study, Path(cells or target.with_name(f"{target.resolve().name}.cells")))
     with stage("load the language model"):
         shop.check()
     _make(shop.folder)
     with stage("simulate held-out texts, compute exact posteriors"):
         shop.answer_standing()
-    if n_workers == 1:
+    if machines.is_one_process:
         for training in study.trainings:
             with stage(f"train on {training.name}") as progress:
                 shop.train(training, progress)
     else:
-        with stage("train and ask") as progress:
-            _train_side_by_side(shop, n_workers, progress)
+        _train_side_by_side(shop, machines, stage)
     looks = Looks(study, shop.read([*shop.standing, *_every_cell(shop)]))
     manifest = build_manifest(
         command=list(command),
@@ -114,26 +123,37 @@ def _every_cell(shop: Workshop) -> list[Cell]:
     return [cell for training in shop.study.trainings for cell in shop.cells(training)]
 
 
-def _train_side_by_side(shop: Workshop, n_workers: int, progress: Progress) -> None:
-    paths = [shop.path(cell) for cell in _every_cell(shop)]
-    context = get_context("spawn")
-    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=follow_parent) as pool:
-        waiting = {
-            pool.submit(_train_one, shop.study, shop.folder, training)
-            for training in shop.study.trainings
-        }
-        while waiting:
-            done, waiting = wait(waiting, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
-            progress(sum(path.is_file() for path in paths), len(paths))
-            for future in done:
-                if (error := future.exception()) is not None:
-                    pool.shutdown(cancel_futures=True)
-                    raise error
+def _train_side_by_side(shop: Workshop, machines: Machines, stage: Stage) -> None:
+    parts = [
+        Part(tuple(cell.file for cell in shop.cells(training)), training)
+        for training in shop.study.trainings
+    ]
+    with hired(machines) as crew:
+        if crew.environment != environment(gpu=shop.study.device != "cpu"):
+            raise InputError(
+                "the machines of the cluster compute with other versions or processors than this "
+                "one, which asked the untrained twin; run the command on one of them."
+            )
+        prepare = partial(_trainer, shop.study, shop.folder)
+        with stage("train and ask") as progress:
+            _, failed = finish(parts, Store(shop.folder), crew, prepare, progress=progress)
+    if failed:
+        raise UnfinishedError(
+            f"{len(failed)} of {len(parts)} trainings failed each time they were tried, the first "
+            f"on {failed[0].part.argument.name}: {failed[0].failure.reason}"
+        )
 
 
-def _train_one(study: AdaptationStudy, folder: Path, training: Training) -> None:
-    torch.set_num_threads(1)
-    Workshop(study, folder).train(training, None)
+def _trainer(study: AdaptationStudy, folder: Path) -> Callable[[Training], dict[str, bytes]]:
+    """Return what a worker does with a training: the files of its looks."""
+    shop = Workshop(study, folder)
+
+    def train(training: Training) -> dict[str, bytes]:
+        _make(folder)
+        shop.train(training, None)
+        return {cell.file: shop.path(cell).read_bytes() for cell in shop.cells(training)}
+
+    return train
 
 
 def _make(folder: Path) -> None:

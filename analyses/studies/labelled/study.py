@@ -15,6 +15,7 @@ from concept_ppl.analyses.studies.stages.posterior_contrasts import varying_log_
 from concept_ppl.analyses.studies.stages.side_by_side import check_language_models
 from concept_ppl.analyses.studies.stages.state_analyses import FITTED, Design
 from concept_ppl.analyses.studies.stages.state_report import REPORT_FILES
+from concept_ppl.distributed import ONE_PROCESS, Machines, hired_beside
 from concept_ppl.inference.posteriors import posterior
 from concept_ppl.outputs import require_writable
 from concept_ppl.reports import build_manifest, write_report
@@ -32,6 +33,7 @@ def run_labelled_study(
     *,
     command: Sequence[str],
     stage: Stage,
+    machines: Machines = ONE_PROCESS,
     force: bool = False,
 ) -> Path:
     """Run the study on a CSV and write its report; return the path of the page.
@@ -51,14 +53,16 @@ def run_labelled_study(
         words = fit_words(training, study.seed)
         frame = posterior(words.program(), words.contexts(test), progress=progress).to_frame()
     varying_log_odds(frame, "the fitted model")
-    states = read_model_states(
-        study.language_model,
-        test.texts,
-        n_blocks=study.n_blocks,
-        seed=study.seed,
-        device=study.device,
-        stage=stage,
-    )
+    with hired_beside(machines) as crew:
+        states = read_model_states(
+            study.language_model,
+            test.texts,
+            n_blocks=study.n_blocks,
+            seed=study.seed,
+            device=study.device,
+            stage=stage,
+            crew=crew,
+        )
     design = Design(test.clusters, seed=study.seed, level=study.level)
     with stage("analyse") as progress:
         answers = states.analyse(frame, design, posterior_is=FITTED, progress=progress)

@@ -105,7 +105,7 @@ def cell(
     }
     if agreement:
         settings["agreement"] = True
-    return Cell(settings, unit=f"{knobs.get('world', 0)}/{seed}")
+    return Cell(settings)
 
 
 def measure(settings: Mapping[str, Any]) -> Answers:

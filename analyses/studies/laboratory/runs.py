@@ -1,7 +1,7 @@
 """How studies of simulated worlds run: a plan of cells, answered once, composed into a report."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,18 @@ import pandas as pd
 from concept_ppl.analyses.designs.arrays import check_level
 from concept_ppl.analyses.studies.stages.announcements import Stage
 from concept_ppl.analyses.studies.stages.state_report import REPORT_FILES
-from concept_ppl.errors import InputError
+from concept_ppl.distributed import Machines, Store, environment, hired
+from concept_ppl.errors import UnfinishedError
 from concept_ppl.outputs import require_writable
 from concept_ppl.reports import Report, build_manifest, write_report
 
-from .cells import Cell, Shard, answer_cells, read_cells
+from .cells import Cell, FailedCell, answer_cells, in_environment, read_cells
+from .failures import failed_section
 from .measures import measure
 from .over_worlds import cell_frame
 
 WORLDS_PER_SEED = 1000
+TWO_PROCESSES = Machines(workers=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +97,13 @@ def run_laboratory(
     *,
     command: Sequence[str],
     stage: Stage,
-    shard: Shard | None = None,
-    cells: Path | None = None,
-    n_workers: int = 2,
+    cells: str | Path | None = None,
+    machines: Machines = TWO_PROCESSES,
     force: bool = False,
-) -> Path | None:
+) -> Path:
     """Answer the cells of a study that have no answer yet, and write its report.
+
+    A cell that fails is left out of every number; the report says how many did, and why.
 
     Parameters
     ----------
@@ -109,40 +113,62 @@ def run_laboratory(
         Of the report.
     command, stage
         For the manifest, and to show progress.
-    shard
-        Answer a part of the cells only, and write no report.
     cells
-        Folder of the answers; by default beside the report, ``<folder>.cells``.
-    n_workers
-        Processes, one thread each.
+        Folder of the answers, or a URL that fsspec reaches; by default beside the report,
+        ``<folder>.cells``.
+    machines
+        Where cells are answered.
     force
         Replace a report that is already there. Cells are never replaced.
 
     Returns
     -------
-    Path or None
-        The page; None after a shard.
+    Path
+        The page.
 
     Raises
     ------
     InputError
-        If an argument or a folder is not usable.
+        If an argument, a folder or a cluster is not usable.
+    UnfinishedError
+        If so many cells failed that no report can be made of the others.
     """
     check_level(extent.level)
-    if n_workers < 1:
-        raise InputError(f"workers is {n_workers}; give at least 1.")
     require_writable(folder, force=force, known_by=REPORT_FILES)
-    store = cells or cells_beside(folder)
-    plan = study.plan(extent)
-    part = plan if shard is None else shard.of(plan)
-    with stage("answer cells") as progress:
-        answer_cells(part, measure, store, n_workers=n_workers, progress=progress)
-    if shard is not None and not shard.is_whole:
-        return None
-    frame = cell_frame(read_cells(plan, store))
-    report = study.compose(frame, extent, _manifest(study, extent, command, len(plan)))
+    store = Store(cells or cells_beside(folder))
+    with hired(machines) as crew:
+        plan = in_environment(study.plan(extent), crew.environment)
+        with stage("answer cells") as progress:
+            _, failed = answer_cells(plan, measure, store, crew, progress=progress)
+    manifest = _manifest(study, extent, command, plan)
+    report = _composed(study, extent, plan, store, failed, manifest)
     with stage("write the report"):
         return write_report(report, folder, force=force)
+
+
+def _composed(
+    study: LaboratoryStudy,
+    extent: Extent,
+    plan: Sequence[Cell],
+    store: Store,
+    failed: Sequence[FailedCell],
+    manifest: Mapping[str, Any],
+) -> Report:
+    """Compose the report of what was answered, and put before it what was not."""
+    left_out = {one.cell.digest for one in failed}
+    answered = [cell for cell in plan if cell.digest not in left_out]
+    try:
+        report = study.compose(cell_frame(read_cells(answered, store)), extent, manifest)
+    except Exception as error:
+        if not failed:
+            raise
+        raise UnfinishedError(
+            f"{len(failed)} of {len(plan)} cells failed, and no report can be made of the others; "
+            f"the first of them: {failed[0].failure.reason}"
+        ) from error
+    if not failed:
+        return report
+    return replace(report, sections=[failed_section(failed, len(plan)), *report.sections])
 
 
 def cells_beside(folder: str | Path) -> Path:
@@ -151,16 +177,18 @@ def cells_beside(folder: str | Path) -> Path:
 
 
 def _manifest(
-    study: LaboratoryStudy, extent: Extent, command: Sequence[str], n_cells: int
+    study: LaboratoryStudy, extent: Extent, command: Sequence[str], plan: Sequence[Cell]
 ) -> Mapping[str, Any]:
+    computed_in = plan[0].environment if plan else environment()
     return build_manifest(
         command=list(command),
         arguments={
             "study": study.name,
             "extent": "full" if extent.full else "quick",
             "level": extent.level,
-            "cells": n_cells,
+            "cells": len(plan),
             "steps": extent.steps,
+            "environment": dict(computed_in),
         },
         seeds={"worlds": extent.world_numbers.start, "networks": extent.seed_numbers.start},
         inputs={},

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from concept_ppl.analyses.studies.stages.announcements import Stage
 from concept_ppl.analyses.studies.world import run_world_study
+from concept_ppl.distributed import ONE_PROCESS, Machines
 
 from .plan import LanguageStudy
 
@@ -19,6 +20,7 @@ def run_language_study(
     *,
     command: Sequence[str],
     stage: Stage,
+    machines: Machines = ONE_PROCESS,
     force: bool = False,
 ) -> Path:
     """Run the study and write its report; return the path of the page.
@@ -28,4 +30,6 @@ def run_language_study(
     InputError, ModelError, LanguageModelError
         As `run_world_study`, or if there is no such world.
     """
-    return run_world_study(study.of_world(), folder, command=command, stage=stage, force=force)
+    return run_world_study(
+        study.of_world(), folder, command=command, stage=stage, machines=machines, force=force
+    )

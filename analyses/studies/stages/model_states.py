@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 from concept_ppl.analyses import ReaderFamily, random_vectors, token_readers, token_rows
 from concept_ppl.bridge import (
     LanguageModel,
+    Readers,
     States,
     extract,
     input_embedding_rows,
     load_language_model,
     read_tokens,
+    readers_on,
     resolve_sites,
     spread_sites,
 )
 from concept_ppl.bridge.extraction.positions import Positions
+from concept_ppl.distributed import Crew
 
 from .announcements import Progress, Stage
 from .state_analyses import EXACT, Control, Design, StateAnalyses, analyse_states
@@ -139,6 +142,7 @@ def read_model_states(
     seed: int,
     device: str,
     stage: Stage,
+    crew: Crew | None = None,
     while_loaded: Callable[[LanguageModel, States], Any] | None = None,
 ) -> ModelStates:
     """Read the states of each text, with the model's weights and with random ones.
@@ -161,6 +165,8 @@ def read_model_states(
         Of the random weights; where the model runs.
     stage
         Shows how far the work is.
+    crew
+        Who reads beside this process, each with a language model of its own.
     while_loaded
         Called with the model and its states before it is let go: the trained one, then the other.
     """
@@ -168,17 +174,21 @@ def read_model_states(
     with stage(f"load {name}"):
         trained = load_language_model(source, device=device)
     chosen = _layers(trained, sites) if sites else spread_sites(trained, n_blocks)
-    states = _read(trained, texts, chosen, where, stage, f"read states of {name}")
-    readers = token_controls(trained, texts, where, seed)
+    readers = readers_on(crew, source, device=device)
+    states = _read(trained, texts, chosen, where, stage, f"read states of {name}", readers)
+    controls = token_controls(trained, texts, where, seed)
     if while_loaded is not None:
         while_loaded(trained, states)
     del trained
     with stage("draw random weights"):
         untrained = load_language_model(source, device=device, random_weights=seed)
-    random_states = _read(untrained, texts, chosen, where, stage, "read states with random weights")
+    readers = readers_on(crew, source, device=device, random_weights=seed)
+    random_states = _read(
+        untrained, texts, chosen, where, stage, "read states with random weights", readers
+    )
     if while_loaded is not None:
         while_loaded(untrained, random_states)
-    return ModelStates(name, states, random_states, chosen, readers)
+    return ModelStates(name, states, random_states, chosen, controls)
 
 
 def token_controls(
@@ -208,6 +218,7 @@ def _read(
     where: Where,
     stage: Stage,
     name: str,
+    readers: Readers | None,
 ) -> States:
     with stage(name) as progress:
         return extract(
@@ -216,5 +227,6 @@ def _read(
             sites=sites,
             positions=where.positions,
             marks=where.marks,
+            readers=readers,
             progress=progress,
         )

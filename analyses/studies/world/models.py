@@ -26,6 +26,7 @@ from concept_ppl.analyses.studies.stages.state_analyses import (
     StateAnalyses,
 )
 from concept_ppl.bridge import LanguageModel, States, read_tokens, unembedding_rows
+from concept_ppl.distributed import Crew
 from concept_ppl.errors import InputError
 
 from .next_words import read_next_word
@@ -98,7 +99,12 @@ class ModelAnswers:
 
 
 def read_model(
-    study: WorldStudy, texts: WorldTexts, source: str, name: str, stage: Stage
+    study: WorldStudy,
+    texts: WorldTexts,
+    source: str,
+    name: str,
+    stage: Stage,
+    crew: Crew | None = None,
 ) -> ReadModel:
     """Read a language model's states of the texts, and ask its unembedding while it is loaded."""
     vocabulary: list[Vocabulary] = []
@@ -119,6 +125,7 @@ def read_model(
         seed=study.seed,
         device=study.device,
         stage=stage,
+        crew=crew,
         while_loaded=while_loaded,
     )
     return ReadModel(states, vocabulary[0], *next_words)

@@ -23,6 +23,7 @@ from concept_ppl.analyses.studies.stages.state_analyses import Design
 from concept_ppl.analyses.studies.stages.state_comparison import StateComparison, compare_states
 from concept_ppl.analyses.studies.stages.state_report import REPORT_FILES
 from concept_ppl.analyses.studies.stages.token_evidence import evidence_readers
+from concept_ppl.distributed import ONE_PROCESS, Machines, hired_beside
 from concept_ppl.model_sources import load_model
 from concept_ppl.outputs import require_writable
 from concept_ppl.reports import build_manifest, write_report
@@ -40,6 +41,7 @@ def run_world_study(
     *,
     command: Sequence[str] = (),
     stage: Stage = silently,
+    machines: Machines = ONE_PROCESS,
     force: bool = False,
 ) -> Path:
     """Run the study and write its report; return the path of the page.
@@ -54,6 +56,8 @@ def run_world_study(
         The command line by which it can be made again, for the manifest.
     stage
         Shows how far the work is; by default nothing is shown.
+    machines
+        Where language models read the texts, one a worker; in this process by default.
     force
         Replace a report that is already there.
 
@@ -81,10 +85,11 @@ def run_world_study(
         ceiling = ask_ceiling(texts, design)
     if ceiling is not None:
         given[CEILING] = ceiling.states
-    models = [
-        read_model(study, texts, source, name, stage)
-        for name, source in names_on_page(study.language_models).items()
-    ]
+    with hired_beside(machines) as crew:
+        models = [
+            read_model(study, texts, source, name, stage, crew)
+            for name, source in names_on_page(study.language_models).items()
+        ]
     answers = {}
     for model in models:
         with stage(f"analyse {model.name}") as progress:

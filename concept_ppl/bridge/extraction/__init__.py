@@ -2,6 +2,7 @@
 
 from .contexts import extract
 from .read_tokens import ReadTokens, read_tokens
+from .readers import Readers
 from .words import WordStates, read_words
 
-__all__ = ["ReadTokens", "WordStates", "extract", "read_tokens", "read_words"]
+__all__ = ["ReadTokens", "Readers", "WordStates", "extract", "read_tokens", "read_words"]

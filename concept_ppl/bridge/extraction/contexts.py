@@ -7,7 +7,7 @@ padding; identical contexts run once. With a folder to write to, states go to th
 batch: memory stays flat, and a run that was killed goes on where it stopped.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,14 @@ from concept_ppl.errors import InputError, LanguageModelError
 
 from .batch_states import states_of_batch
 from .positions import EACH, Positions, Reading, readings
-from .reading_plan import Batch, default_batch_tokens, plan_readings, provenance_of
+from .readers import BatchStates, Readers, read_elsewhere
+from .reading_plan import (
+    Batch,
+    ReadingPlan,
+    default_batch_tokens,
+    plan_readings,
+    provenance_of,
+)
 from .streaming import stream_states
 
 Progress = Callable[[int, int], None]
@@ -42,6 +49,7 @@ def extract(
     batch_tokens: int | None = None,
     bos: bool = True,
     leading_space: bool = True,
+    readers: Readers | None = None,
     progress: Progress | None = None,
     announce: Announce | None = None,
 ) -> States:
@@ -82,6 +90,9 @@ def extract(
     leading_space
         Put a space before the first word, as within running text, where the tokenizer tells the two
         apart. A tokenizer that always puts one itself does so whatever is asked.
+    readers
+        Who runs the batches, each with the language model of its own and one thread; by default
+        ``language_model`` itself.
     progress
         Called as ``progress(done, total)`` after each batch, in distinct contexts.
     announce
@@ -102,6 +113,8 @@ def extract(
         the room.
     LanguageModelError
         If a state is NaN or infinite; the message names site and row.
+    UnfinishedError
+        If ``readers`` failed at some contexts; the others are kept.
     """
     sites = _sites(language_model, sites, positions)
     prefix = language_model.prefix if bos else None
@@ -117,21 +130,26 @@ def extract(
     _check_contexts(language_model, found)
     if batch_tokens is not None and batch_tokens < 1:
         raise InputError(f"batch_tokens = {batch_tokens}, but a batch needs at least 1 token.")
+    device = language_model.device.type if readers is None else readers.device.split(":")[0]
     if batch_tokens is None:
-        batch_tokens = default_batch_tokens(language_model, len(sites), positions)
+        batch_tokens = default_batch_tokens(language_model.width, device, len(sites), positions)
     plan = plan_readings(found, positions, batch_tokens)
     provenance = provenance_of(
         language_model, found, positions, prefix, leading_space, batch_tokens
     )
+    if readers is not None:
+        provenance["device"] = readers.device
+        ran = {name: readers.crew.environment.get(name) for name in provenance["versions"]}
+        provenance["versions"] |= {name: version for name, version in ran.items() if version}
     counted = [len(one.positions) if positions == "marks" else one.n_own for one in found]
     n_tokens = np.array(counted, dtype=np.int64)
     offsets = offsets_of(n_tokens, positions)
     language_model.model.eval()
 
-    def read(batch: Batch) -> dict[str, NDArray[np.float32]]:
-        states = states_of_batch(language_model, batch, sites, positions)
-        _require_finite(language_model, states, batch, offsets)
-        return states
+    def read(numbers: Sequence[int]) -> Iterator[tuple[int, BatchStates]]:
+        for number, states in _read(language_model, readers, plan, sites, positions, numbers):
+            _require_finite(language_model, states, plan.batch(number), offsets)
+            yield number, states
 
     if folder is not None:
         return stream_states(
@@ -143,6 +161,7 @@ def extract(
             dtype=dtype,
             n_tokens=n_tokens,
             provenance=provenance,
+            n_threads=None if readers is None else 1,
             force=force,
             progress=progress,
             announce=announce,
@@ -151,13 +170,30 @@ def extract(
         site: np.empty((plan.n_rows, language_model.width), dtype=np.float32) for site in sites
     }
     done = 0
-    for batch in plan.batches:
-        for site, values in read(batch).items():
+    for number, states in read(range(plan.n_batches)):
+        batch = plan.batch(number)
+        for site, values in states.items():
             arrays[site][batch.target] = values[batch.source]
         done += len(batch.readings)
         if progress is not None:
             progress(done, plan.n_distinct)
     return States(sites, language_model.width, n_tokens, provenance, arrays)
+
+
+def _read(
+    language_model: LanguageModel,
+    readers: Readers | None,
+    plan: ReadingPlan,
+    sites: Sequence[str],
+    positions: Positions,
+    numbers: Sequence[int],
+) -> Iterator[tuple[int, BatchStates]]:
+    """Yield batches with their states, read by whoever reads."""
+    if readers is not None:
+        yield from read_elsewhere(readers, language_model, plan, sites, positions, numbers)
+        return
+    for number in numbers:
+        yield number, states_of_batch(language_model, plan.batch(number), sites, positions)
 
 
 def _sites(
@@ -195,7 +231,7 @@ def _check_contexts(language_model: LanguageModel, found: Sequence[Reading]) -> 
 
 def _require_finite(
     language_model: LanguageModel,
-    states: dict[str, NDArray[np.float32]],
+    states: BatchStates,
     batch: Batch,
     offsets: NDArray[np.int64],
 ) -> None:

@@ -71,11 +71,13 @@ class ReadingPlan:
         return len(self.distinct)
 
     @property
-    def batches(self) -> Iterator[Batch]:
-        """The batches, longest contexts first, so that too large a batch fails at once."""
-        return (self._batch(group) for group in self.groups)
+    def n_batches(self) -> int:
+        """How many batches there are, longest contexts first: too large a one fails at once."""
+        return len(self.groups)
 
-    def _batch(self, group: Sequence[int]) -> Batch:
+    def batch(self, number: int) -> Batch:
+        """Return one of the batches, counted from 0."""
+        group = self.groups[number]
         readings = tuple(self.distinct[index] for index in group)
         lengths = [len(reading.positions) for reading in readings]
         places = [place for reading in readings for place in reading.positions]
@@ -137,16 +139,16 @@ def _groups(distinct: Sequence[Reading], batch_tokens: int) -> Iterator[tuple[in
         yield tuple(batch)
 
 
-def default_batch_tokens(language_model: LanguageModel, n_sites: int, positions: Positions) -> int:
-    """Return how many tokens a batch has by default.
+def default_batch_tokens(width: int, device: str, n_sites: int, positions: Positions) -> int:
+    """Return how many tokens a batch has by default, of states of a width on a kind of device.
 
     As many as were fastest: a CPU's caches hold no more than 512. Where every token's state is
     read, no more than fit in ``BATCH_BYTES``.
     """
-    fastest = BATCH_TOKENS_CPU if language_model.device.type == "cpu" else BATCH_TOKENS
+    fastest = BATCH_TOKENS_CPU if device == "cpu" else BATCH_TOKENS
     if positions not in EACH:
         return fastest
-    return max(1, min(fastest, BATCH_BYTES // (4 * language_model.width * n_sites)))
+    return max(1, min(fastest, BATCH_BYTES // (4 * width * n_sites)))
 
 
 def provenance_of(

@@ -32,6 +32,7 @@ from concept_ppl.bridge.storage.states import KNOWN_BY, States
 from concept_ppl.errors import LanguageModelError
 from concept_ppl.outputs import in_bytes, require_room, resumable_folder
 
+from .readers import ReadBatches
 from .reading_plan import Batch, ReadingPlan
 
 REQUEST = "request.json"
@@ -41,7 +42,7 @@ ROOMIER = "ask for fewer sites, store bfloat16, or name a folder on another disk
 
 def stream_states(
     plan: ReadingPlan,
-    read: Callable[[Batch], Mapping[str, NDArray[np.float32]]],
+    read: ReadBatches,
     *,
     folder: str | Path,
     sites: Sequence[str],
@@ -49,6 +50,7 @@ def stream_states(
     dtype: StateType,
     n_tokens: NDArray[np.int64],
     provenance: Mapping[str, Any],
+    n_threads: int | None = None,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
     announce: Callable[[str], None] | None = None,
@@ -60,13 +62,15 @@ def stream_states(
     plan
         What is to be read.
     read
-        Runs one batch: site → its states.
+        Runs batches of these numbers, and yields each with site → its states, in any order.
     folder, force
         Where the states go, and whether they may replace others.
     sites, width, dtype
         Which states, of what length, stored as what.
     n_tokens, provenance
         What stands beside them; see `States`.
+    n_threads
+        With how many threads batches run; those of this process by default.
     progress, announce
         As `extract` takes them.
 
@@ -84,7 +88,7 @@ def stream_states(
         "shape": list(shape),
         "stored": dtype,
         "provenance": dict(provenance),
-        "threads": torch.get_num_threads(),  # another number of them rounds differently
+        "threads": n_threads or torch.get_num_threads(),  # another number rounds differently
     }
     with resumable_folder(folder, force=force, known_by=KNOWN_BY) as partial:
         resumed = _same_request(partial, request)
@@ -116,7 +120,7 @@ def stream_states(
 
 def _run(
     plan: ReadingPlan,
-    read: Callable[[Batch], Mapping[str, NDArray[np.float32]]],
+    read: ReadBatches,
     partial: Path,
     sites: Sequence[str],
     dtype: StateType,
@@ -124,14 +128,21 @@ def _run(
 ) -> None:
     """Run each batch that is not in the journal, or whose rows are not what the journal says."""
     written = _journal(partial / JOURNAL)
-    done = 0
+    missing, done = [], 0
+    for number, group in enumerate(plan.groups):
+        known = written.get(number)
+        if known is not None and known == _checksum(partial, sites, plan.batch(number)):
+            done += len(group)
+        else:
+            missing.append(number)
+    if done and progress is not None:
+        progress(done, plan.n_distinct)
     with (partial / JOURNAL).open("a", encoding="ascii") as journal:
-        for number, batch in enumerate(plan.batches):
-            if number not in written or written[number] != _checksum(partial, sites, batch):
-                states = {site: narrowed(v, dtype) for site, v in read(batch).items()}
-                checksum = _write(partial, sites, states, batch)
-                journal.write(f"{number} {checksum}\n")
-                journal.flush()
+        for number, found in read(missing):
+            batch = plan.batch(number)
+            states = {site: narrowed(values, dtype) for site, values in found.items()}
+            journal.write(f"{number} {_write(partial, sites, states, batch)}\n")
+            journal.flush()
             done += len(batch.readings)
             if progress is not None:
                 progress(done, plan.n_distinct)

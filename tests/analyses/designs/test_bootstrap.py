@@ -18,6 +18,7 @@ from concept_ppl.analyses import (
 from concept_ppl.analyses.designs.cross_fits import PENALTIES
 from concept_ppl.analyses.designs.refits import QUANTITIES, make_refitter, refit
 from concept_ppl.analyses.designs.shares import backward_share
+from concept_ppl.distributed import Machines, hired
 from concept_ppl.errors import InputError
 
 
@@ -129,6 +130,8 @@ def test_refits_are_the_same_for_any_number_of_workers_and_any_rotation_of_the_s
     F, Z = planted(50, 4, seed=7)
     first = cluster_bootstrap(F, Z, n_refits=50, n_folds=3, seed=3)
     assert cluster_bootstrap(F, Z, n_refits=50, n_folds=3, seed=3, n_workers=3) == first
+    with hired(Machines()) as crew:
+        assert cluster_bootstrap(F, Z, n_refits=50, n_folds=3, seed=3, crew=crew) == first
     assert cluster_bootstrap(F, Z, n_refits=50, n_folds=3, seed=4) != first
     rotation = np.linalg.qr(np.random.default_rng(8).normal(size=(4, 4)))[0]
     turned = cluster_bootstrap(7.0 * F @ rotation + 3.0, Z, n_refits=50, n_folds=3, seed=3)
