@@ -48,9 +48,8 @@ class FeatureArray:
         """Return some features (n, k) as dense float64."""
         values: Any = self.values
         part = values[:, chosen]
-        if sparse.issparse(part):
-            part = part.toarray()
-        return np.asarray(part, np.float64)
+        dense = part if isinstance(part, np.ndarray) else part.toarray()
+        return np.asarray(dense, np.float64)
 
     def blocks(self) -> Iterator[tuple[slice, FloatArray]]:
         """Yield all features, a block of columns at a time."""
@@ -79,12 +78,13 @@ def check_features(
         If it is no table of real numbers, has another number of rows, or holds an entry that is
         not finite.
     """
-    values: Any
-    if sparse.issparse(features):
-        values = sparse.csc_array(features)
+    is_sparse = sparse.issparse(features)
+    values: Any = features
+    if is_sparse:
+        values = values.tocsc()
         stored = values.data
     else:
-        values = np.asanyarray(features)
+        values = np.asanyarray(values)
         if values.dtype.kind in "biu":
             values = values.astype(np.float32)
         stored = values
