@@ -164,7 +164,7 @@ def _point(point: FloatArray, error: FloatArray | None, level: float) -> dict[st
     if _are_probabilities(point):
         with np.errstate(divide="ignore", invalid="ignore"):
             centre, half = np.log(point) - np.log1p(-point), z * error / (point * (1 - point))
-            low, high = (1 / (1 + np.exp(-(centre + side))) for side in (-half, half))
+            low, high = (special.expit(centre + side) for side in (-half, half))
     return {
         "estimate": point,
         "std_error": error,

@@ -62,6 +62,13 @@ def test_intervals_of_probabilities_stay_inside_and_cover():
     assert (np.abs(np.mean(covered, axis=0) - 0.95) < 0.03).all()
 
 
+def test_a_probability_next_to_zero_has_an_interval_without_a_warning():
+    p = np.array([1e-9, 1.0 - 1e-9])
+    table = parameter_estimates({"p": p[None, None]}, {"p": np.full(2, 0.01)}, n=200).tidy()
+    assert table["ci_low"].between(0, 1).all()
+    assert table["ci_high"].between(0, 1).all()
+
+
 def test_a_point_without_errors_has_no_interval():
     table = parameter_estimates({"a": np.ones((1, 1, 2)) * 3}, n=5).tidy()
     assert table["estimate"].tolist() == [3.0, 3.0]
