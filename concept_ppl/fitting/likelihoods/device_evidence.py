@@ -5,7 +5,7 @@ the device from the start. Where the contexts are laid out for sparse products (
 the product is taken as rows looked up and added by context, which every device has.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from concept_ppl.logspace import logsumexp
 from .dense_evidence import DenseEvidence
 from .general_evidence import GeneralEvidence
 from .program import Piece
+from .total_in_parts import total_in_parts
 
 CELLS_AT_ONCE = 2**24
 """Rows that are looked up at once, 128 MiB."""
@@ -78,8 +79,15 @@ class DeviceEvidence:
         there = [table.to(self.device) for table in tables]
         if isinstance(self.evidence, GeneralEvidence):
             return self.evidence.total(there, weights).cpu()
-        total: Tensor = _Total.apply(self, weights, *there)  # type: ignore[no-untyped-call]
-        return total.cpu()
+
+        def parts(leaves: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+            for start, stop in self._spans():
+                weight = torch.from_numpy(weights[start:stop]).to(self.device)
+                found = self._log_evidence(leaves, start, stop)
+                part = torch.where(weight > 0, weight * found, 0.0).sum()
+                yield part, part
+
+        return total_in_parts(parts, there).cpu()
 
     def each(self, tables: Sequence[Tensor]) -> NDArray[np.float64]:
         """Return log p(x) of all contexts, without gradients, shape (n_contexts,)."""
@@ -117,30 +125,3 @@ class DeviceEvidence:
                 torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays
             )
         return self._laid_out[start, stop]
-
-
-class _Total(torch.autograd.Function):
-    """Σ weight · log p(x) by spans; each one's graph is gone before the next one's is made."""
-
-    @staticmethod
-    def forward(ctx: Any, evidence: DeviceEvidence, weights: Any, *tables: Tensor) -> Tensor:
-        leaves = [table.detach().requires_grad_() for table in tables]
-        gradients = [torch.zeros_like(table) for table in tables]
-        total = gradients[0].new_zeros(())
-        for start, stop in evidence._spans():
-            weight = torch.from_numpy(weights[start:stop]).to(evidence.device)
-            with torch.enable_grad():
-                found = evidence._log_evidence(leaves, start, stop)
-                part = torch.where(weight > 0, weight * found, 0.0).sum()
-                own = torch.autograd.grad(part, leaves, allow_unused=True)
-            for gradient, more in zip(gradients, own, strict=True):
-                if more is not None:
-                    gradient.add_(more)
-            total += part.detach()
-        ctx.save_for_backward(*gradients)
-        return total
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        return (None, None, *(gradient * own for own in ctx.saved_tensors))

@@ -7,7 +7,6 @@ what the whole gives. Only numbers for each context (weights, log p(x)) are kept
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from .dense_evidence import DenseEvidence
 from .device_evidence import DeviceEvidence
 from .general_evidence import GeneralEvidence
 from .program import Piece
+from .total_in_parts import total_in_parts
 
 Evidence = DenseEvidence | GeneralEvidence | DeviceEvidence
 
@@ -76,37 +76,17 @@ class FileEvidence:
 
     def total(self, tables: Sequence[Tensor], weights: NDArray[np.float64]) -> Tensor:
         """Return Σ weight · log p(x), differentiable once; −inf where p(x) = 0."""
-        total: Tensor = _Total.apply(self, weights, *tables)  # type: ignore[no-untyped-call]
-        return total
+
+        def parts(leaves: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+            for own, part in self._parts():
+                value = part.total(leaves, weights[own])
+                yield value, value
+
+        return total_in_parts(parts, tables)
 
     def each(self, tables: Sequence[Tensor]) -> NDArray[np.float64]:
         """Return log p(x) of all contexts, without gradients, shape (n_contexts,)."""
         return np.concatenate([part.each(tables) for _, part in self._parts()])
-
-
-class _Total(torch.autograd.Function):
-    """Σ weight · log p(x) by parts of the file, and its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, evidence: FileEvidence, weights: Any, *tables: Tensor) -> Tensor:
-        leaves = [table.detach().requires_grad_() for table in tables]
-        gradients = [torch.zeros_like(table) for table in tables]
-        total = torch.zeros((), dtype=torch.float64)
-        for own, part in evidence._parts():
-            with torch.enable_grad():
-                value = part.total(leaves, weights[own])
-                found = torch.autograd.grad(value, leaves, allow_unused=True)
-            for gradient, more in zip(gradients, found, strict=True):
-                if more is not None:
-                    gradient.add_(more)
-            total += value.detach()
-        ctx.save_for_backward(*gradients)
-        return total
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        return (None, None, *(gradient * own for own in ctx.saved_tensors))
 
 
 @dataclass(frozen=True)

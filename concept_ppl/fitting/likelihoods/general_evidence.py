@@ -22,6 +22,7 @@ from concept_ppl.programs.factors import FactorGraph
 
 from .chain_evidence import ChainBatch, ChainPass, backward_pass, forward_pass
 from .program import Piece
+from .total_in_parts import total_in_parts
 
 Indices = Mapping[str, NDArray[np.int64]]
 
@@ -88,8 +89,26 @@ class GeneralEvidence:
 
     def total(self, tables: Sequence[Tensor], weights: NDArray[np.float64]) -> Tensor:
         """Return Σ weight · log p(x), differentiable once; −inf where p(x) = 0."""
-        total: Tensor = _Total.apply(self, weights, *tables)  # type: ignore[no-untyped-call]
-        return total
+
+        def parts(leaves: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+            ready = self._ready(leaves)
+            for rows in self._many(ready):
+                weight = torch.from_numpy(weights[rows]).to(leaves[0].device)
+                if ready is None:
+                    found = self._answer(leaves, rows)
+                    part = torch.where(weight > 0, weight * found, 0.0).sum()
+                    yield part, part
+                    continue
+                found, counts = self._scaled(ready, leaves, rows, weight)
+                value = torch.where(weight > 0, weight * found, 0.0).sum()
+                yield (
+                    value,
+                    torch.stack(
+                        [torch.where(n > 0, n * table, 0.0).sum() for table, n in counts]
+                    ).sum(),
+                )
+
+        return total_in_parts(parts, tables, share_graph=True)
 
     def each(self, tables: Sequence[Tensor]) -> NDArray[np.float64]:
         """Return log p(x) of all contexts, without gradients, shape (n_contexts,)."""
@@ -195,40 +214,3 @@ def _along_positions(
         leaf = _next_leaf(graph, name, values[order])
         total = total + align(leaf.scope, leaf.table, chain.reported, batched=True)
     return logsumexp(by_row(total), 1)[torch.argsort(index)]
-
-
-class _Total(torch.autograd.Function):
-    """Σ weight · log p(x) by chunks; each chunk's graph is gone before the next one's is made."""
-
-    @staticmethod
-    def forward(ctx: Any, evidence: GeneralEvidence, weights: Any, *tables: Tensor) -> Tensor:
-        leaves = [table.detach().requires_grad_() for table in tables]
-        gradients = [torch.zeros_like(table) for table in tables]
-        total = gradients[0].new_zeros(())
-        with torch.enable_grad():
-            ready = evidence._ready(leaves)
-        for rows in evidence._many(ready):
-            weight = torch.from_numpy(weights[rows]).to(total.device)
-            with torch.enable_grad():
-                if ready is None:
-                    found = evidence._answer(leaves, rows)
-                    part = torch.where(weight > 0, weight * found, 0.0).sum()
-                    value = part.detach()
-                else:
-                    found, counts = evidence._scaled(ready, leaves, rows, weight)
-                    value = torch.where(weight > 0, weight * found, 0.0).sum()
-                    part = torch.stack(
-                        [torch.where(n > 0, n * table, 0.0).sum() for table, n in counts]
-                    ).sum()
-                own = torch.autograd.grad(part, leaves, allow_unused=True, retain_graph=True)
-            for gradient, more in zip(gradients, own, strict=True):
-                if more is not None:
-                    gradient.add_(more)
-            total += value
-        ctx.save_for_backward(*gradients)
-        return total
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        return (None, None, *(gradient * own for own in ctx.saved_tensors))
