@@ -6,8 +6,8 @@ import pytest
 from concept_ppl.analyses.results.rows import Estimate
 from concept_ppl.analyses.studies.word_pairs.answers import Settings, analyse_pairs
 from concept_ppl.analyses.studies.word_pairs.multiverse import Fork, Multiverse
+from concept_ppl.analyses.studies.word_pairs.multiverse_section import multiverse_section
 from concept_ppl.analyses.studies.word_pairs.plan import CONTROLS, HEADLINE, HEADLINE_SITE
-from concept_ppl.analyses.studies.word_pairs.sections import multiverse_section
 from concept_ppl.analyses.studies.word_pairs.states import BAG, ModelWords
 from concept_ppl.analyses.studies.word_pairs.verdicts import pair_verdict
 from concept_ppl.contexts.counterfactual_pairs import PairLists

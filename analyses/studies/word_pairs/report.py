@@ -12,13 +12,13 @@ from .answers import PairAnswers
 from .comparison import ModelComparison
 from .comparison_report import joint_pair_key_figures, joint_pair_verdict, pair_comparison_section
 from .hygiene import PairHygiene
+from .multiverse_section import multiverse_section
 from .plan import RANDOM
 from .sections import (
     controls_section,
     identity_section,
     layers_section,
     matrix_section,
-    multiverse_section,
     published_section,
     tokens_section,
 )
