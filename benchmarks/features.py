@@ -26,7 +26,7 @@ from concept_ppl.analyses.features import judge_features, match_features
 from concept_ppl.analyses.features.bound_shares import bound_share
 from concept_ppl.analyses.features.chosen_features import choose, chosen_errors
 from concept_ppl.analyses.features.feature_arrays import check_features, feature_moments
-from concept_ppl.analyses.features.judgements import standardised
+from concept_ppl.analyses.features.questions import standardised
 from concept_ppl.extractors import (
     ConcaSettings,
     Dictionary,

@@ -156,17 +156,3 @@ def _score(
     mass = w_train.sum()
     parts["sse_training"][train, j] += (gradient.sum() / mass + pull) * left
     parts["sst_training"][train, j] += (-2.0 * w_test @ deviation) / mass * b
-
-
-def chosen_predictions(
-    features: FeatureArray, choice: Choice, z: FloatArray, design: Design
-) -> FloatArray:
-    """Held-out predictions (n,) of one target z (n,) by each fold's chosen features."""
-    predicted = np.empty(design.n)
-    for k, numbers in enumerate(choice.numbers):
-        X, test = features.columns(numbers), design.folds == k
-        weights = np.sqrt(design.weights[~test])[:, None]
-        A = np.column_stack([np.ones(design.n), X])
-        slopes = np.linalg.lstsq(weights * A[~test], weights[:, 0] * z[~test], rcond=None)[0]
-        predicted[test] = A[test] @ slopes
-    return predicted

@@ -12,20 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from concept_ppl.analyses.claim.form_checks import check_concepts
-from concept_ppl.analyses.claim.power_path import contrasts
-from concept_ppl.analyses.designs.arrays import FloatArray, check_level
-from concept_ppl.analyses.designs.design import Design, make_design
-from concept_ppl.analyses.designs.held_out import SquaredErrors
+from concept_ppl.analyses.designs.arrays import FloatArray
+from concept_ppl.analyses.designs.design import Design
 from concept_ppl.analyses.designs.shares import explained_share
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
-from concept_ppl.analyses.results.rows import Estimate, Row
+from concept_ppl.analyses.results.rows import Estimate, Row, bare_estimate
 from concept_ppl.errors import InputError
 
 from .chosen_features import choose, chosen_errors
-from .feature_arrays import FeatureArray, Features, check_features, feature_moments
-from .judgements import contrast_names, standardised
+from .feature_arrays import FeatureArray, Features, feature_moments
+from .questions import ask_of
 
 MOST = 20
 """Features in the sparse map of a contrast."""
@@ -109,14 +106,16 @@ def dci(
     InputError
         As `judge_features`, and for fewer than two contrasts.
     """
-    check_level(level)
-    if not log_p:
-        raise InputError("log_p names no concept; give its log-probabilities.")
-    n = len(np.asarray(next(iter(log_p.values()))))
-    array = check_features(features, n)
-    design = make_design(n, weights=weights, clusters=clusters, n_folds=n_folds, seed=seed)
-    concepts = check_concepts([np.asarray(table) for table in log_p.values()], n)
-    Z = standardised(contrasts(concepts, 0.0), design)
+    question = ask_of(
+        features,
+        log_p,
+        weights=weights,
+        clusters=clusters,
+        n_folds=n_folds,
+        seed=seed,
+        level=level,
+    )
+    array, design, Z = question.features, question.design, question.log_odds
     if Z.shape[1] < 2:
         raise InputError("There is one contrast; whether features are entangled needs two or more.")
     choices = choose(array, feature_moments(array, Z, design), Z, design, most)
@@ -130,14 +129,14 @@ def dci(
             )
         parts.append((disentanglement(R), *completeness(R)))
     values = np.array(parts).mean(axis=0)
-    bare = [_bare(value, level, design) for value in values]
-    errors: SquaredErrors = chosen_errors(array, choices, Z, design)
+    bare = [bare_estimate(float(v), level, design.n, design.n_clusters) for v in values]
+    errors = chosen_errors(array, choices, Z, design)
     return Dci(
         bare[0],
-        _bare(float(values[1:].mean()), level, design),
+        bare_estimate(float(values[1:].mean()), level, design.n, design.n_clusters),
         explained_share(errors, level),
         tuple(bare[1:]),
-        contrast_names(log_p, concepts),
+        question.contrast_names,
         extractor,
         layer,
     )
@@ -177,8 +176,3 @@ def _importance(
     lengths = np.linalg.norm(X, axis=0)
     slopes = np.linalg.lstsq(X / np.where(lengths > 0, lengths, 1.0), target, rcond=None)[0]
     return np.asarray(np.abs(slopes) / np.linalg.norm(target))
-
-
-def _bare(value: float, level: float, design: Design) -> Estimate:
-    nan = float("nan")
-    return Estimate(float(value), nan, nan, nan, level, nan, design.n, design.n_clusters)

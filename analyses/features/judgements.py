@@ -13,23 +13,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from concept_ppl.analyses.claim.form_checks import check_concepts
 from concept_ppl.analyses.claim.posterior_forms import posterior_form
 from concept_ppl.analyses.claim.power_path import contrasts
-from concept_ppl.analyses.designs.arrays import FloatArray, check_level, varies
+from concept_ppl.analyses.designs.arrays import FloatArray
 from concept_ppl.analyses.designs.cross_fits import cross_fit
 from concept_ppl.analyses.designs.decomposition import States, on_same_design
-from concept_ppl.analyses.designs.design import Design, make_design
+from concept_ppl.analyses.designs.design import Design
 from concept_ppl.analyses.designs.held_out import SquaredErrors, squared_errors
 from concept_ppl.analyses.designs.shares import explained_share
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
+from concept_ppl.analyses.worlds.world_powers import most_probable
 from concept_ppl.errors import InputError
 
 from .bound_shares import bound_share
 from .chosen_features import Choice, choose, chosen_errors
-from .feature_arrays import FeatureArray, FeatureMoments, Features, check_features, feature_moments
+from .feature_arrays import FeatureArray, FeatureMoments, Features, feature_moments
+from .questions import ask_of, standardised
 
 LOG_ODDS, POSTERIOR, LABEL = "log_odds", "posterior", "most_probable"
 AT_ONCE = (1, 2, 5, 10)
@@ -191,16 +192,19 @@ def judge_features(
     InputError
         If arrays do not match, are not finite, no feature varies, or contrasts are collinear.
     """
-    check_level(level)
-    if not log_p:
-        raise InputError("log_p names no concept; give its log-probabilities.")
     if not at_once or min(at_once) < 1:
         raise InputError(f"at_once is {tuple(at_once)}; give numbers of features from 1.")
-    n = len(np.asarray(next(iter(log_p.values()))))
-    array = check_features(features, n)
-    design = make_design(n, weights=weights, clusters=clusters, n_folds=n_folds, seed=seed)
-    concepts = check_concepts([np.asarray(table) for table in log_p.values()], n)
-    Z = standardised(contrasts(concepts, 0.0), design)
+    question = ask_of(
+        features,
+        log_p,
+        weights=weights,
+        clusters=clusters,
+        n_folds=n_folds,
+        seed=seed,
+        level=level,
+    )
+    array, concepts, design = question.features, question.concepts, question.design
+    Z = question.log_odds
     moments = feature_moments(array, Z, design)
     constant = int((~moments.varies()).sum())
     if constant == array.shape[1]:
@@ -216,7 +220,7 @@ def judge_features(
     alphas = _alphas(array, moments, concepts, design, seed, level)
     judged = [
         _judge(j, name, errors, bound, others, choices[j], alphas[j], level)
-        for j, name in enumerate(contrast_names(log_p, concepts))
+        for j, name in enumerate(question.contrast_names)
     ]
     return FeatureJudgement(
         tuple(judged),
@@ -230,46 +234,11 @@ def judge_features(
     )
 
 
-def contrast_names(
-    log_p: Mapping[str, npt.ArrayLike], concepts: Sequence[FloatArray]
-) -> tuple[str, ...]:
-    """Name each contrast by its concept and value, the first value of a concept left out."""
-    firsts = np.cumsum([0, *(table.shape[1] for table in concepts)])
-    return tuple(n for i, n in enumerate(value_names(log_p, concepts)) if i not in firsts)
-
-
-def value_names(
-    log_p: Mapping[str, npt.ArrayLike], concepts: Sequence[FloatArray]
-) -> tuple[str, ...]:
-    """Name each value of each concept: by a DataFrame's columns, else by its number."""
-    names = []
-    for name, table, checked in zip(log_p, log_p.values(), concepts, strict=True):
-        columns = getattr(table, "columns", range(checked.shape[1]))
-        names += [f"{name}: {str(column).rpartition('.')[2]}" for column in columns]
-    return tuple(names)
-
-
-def standardised(Z: FloatArray, design: Design) -> FloatArray:
-    """Return targets of weighted mean 0 and spread 1, so that each counts alike.
-
-    Raises
-    ------
-    InputError
-        If one does not vary.
-    """
-    mean = np.average(Z, axis=0, weights=design.weights)
-    spread = np.sqrt(np.average(np.square(Z - mean), axis=0, weights=design.weights))
-    flat = np.flatnonzero(~varies(spread, Z))
-    if flat.size:
-        raise InputError(f"Contrast {flat[0]} of log_p does not vary over the contexts.")
-    return np.asarray((Z - mean) / spread)
-
-
 def _other_targets(
     features: FeatureArray, concepts: Sequence[FloatArray], design: Design, level: float
 ) -> dict[str, list[Estimate | None]]:
     """R² of the posterior and of the label given the feature that is best for each, by contrast."""
-    labels = np.hstack([np.eye(t.shape[1])[t.argmax(axis=1)][:, 1:] for t in concepts])
+    labels = np.hstack([most_probable(table) for table in concepts])
     found = {}
     for target, values in ((POSTERIOR, contrasts(concepts, 1.0)), (LABEL, labels)):
         told = [np.ptp(values[design.folds != k], axis=0) > 0 for k in range(design.n_folds)]

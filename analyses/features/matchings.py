@@ -17,10 +17,8 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from concept_ppl.analyses.agreement.controls import shuffled
-from concept_ppl.analyses.claim.form_checks import check_concepts
-from concept_ppl.analyses.claim.power_path import contrasts
-from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
-from concept_ppl.analyses.designs.design import Design, make_design
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
+from concept_ppl.analyses.designs.design import Design
 from concept_ppl.analyses.designs.intervals import (
     degrees_of_freedom,
     on_scale,
@@ -32,8 +30,8 @@ from concept_ppl.analyses.results.protocol import Result
 from concept_ppl.analyses.results.rows import Estimate, Row
 from concept_ppl.errors import InputError
 
-from .feature_arrays import FeatureArray, Features, check_features, feature_moments
-from .judgements import contrast_names, standardised, value_names
+from .feature_arrays import FeatureArray, Features, feature_moments
+from .questions import ask_of, standardised
 
 FEWEST_SHUFFLES = 19
 
@@ -128,30 +126,32 @@ def match_features(
         If there are fewer features than contrasts (with groups: fewer groups than concepts, or
         smaller ones); and as `judge_features`.
     """
-    check_level(level)
     if n_shuffles < FEWEST_SHUFFLES:
         raise InputError(f"n_shuffles is {n_shuffles}; give {FEWEST_SHUFFLES} or more.")
-    if not log_p:
-        raise InputError("log_p names no concept; give its log-probabilities.")
-    n = len(np.asarray(next(iter(log_p.values()))))
-    array = check_features(features, n)
-    design = make_design(n, weights=weights, clusters=clusters, n_folds=n_folds, seed=seed)
-    concepts = check_concepts([np.asarray(table) for table in log_p.values()], n)
+    question = ask_of(
+        features,
+        log_p,
+        weights=weights,
+        clusters=clusters,
+        n_folds=n_folds,
+        seed=seed,
+        level=level,
+    )
+    array, concepts, design = question.features, question.concepts, question.design
     if groups is None:
         codes, sizes = None, [table.shape[1] - 1 for table in concepts]
-        targets, names = contrasts(concepts, 0.0), contrast_names(log_p, concepts)
+        Z, names = question.log_odds, question.contrast_names
     else:
         sizes = [table.shape[1] for table in concepts]
         codes = _groups(groups, array, sizes)
         array = _centred_in_groups(array, codes)
-        targets = np.hstack([table - table.mean(axis=1, keepdims=True) for table in concepts])
-        names = value_names(log_p, concepts)
+        centred = [table - table.mean(axis=1, keepdims=True) for table in concepts]
+        Z, names = standardised(np.hstack(centred), design), question.value_names
     if array.shape[1] < sum(sizes):
         raise InputError(
             f"features has {array.shape[1]} columns for {sum(sizes)} contrasts; one to one needs "
             "at least as many."
         )
-    Z = standardised(targets, design)
     matched = _matched(array, Z, design, sizes, codes)
     x, z = _held_out_scores(array, Z, design, matched)
     null = []

@@ -11,7 +11,7 @@ from concept_ppl.analyses.designs.design import make_whole_design
 from concept_ppl.analyses.designs.shares import cluster_mean, difference
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
-from concept_ppl.analyses.results.rows import Estimate, Row
+from concept_ppl.analyses.results.rows import Estimate, Row, bare_estimate
 from concept_ppl.errors import InputError
 
 from .feature_arrays import Features, check_features
@@ -116,10 +116,7 @@ def reconstruction(
     lengths = np.sqrt(spread * np.square(made - centre).sum(axis=1))
     products = ((states - centre) * (made - centre)).sum(axis=1)
     cosines = np.divide(products, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-    nan = float("nan")
-    dead = Estimate(
-        1.0 - seen / array.shape[1], nan, nan, nan, level, nan, design.n, design.n_clusters
-    )
+    dead = bare_estimate(1.0 - seen / array.shape[1], level, design.n, design.n_clusters)
     return Reconstruction(
         difference(spread - left, spread, design, level),
         cluster_mean(counts, design, level),

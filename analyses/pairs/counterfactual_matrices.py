@@ -27,11 +27,11 @@ from concept_ppl.analyses.designs.arrays import FloatArray, check_level
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.multiplicity import benjamini_hochberg, holm
 from concept_ppl.analyses.results.protocol import Result
-from concept_ppl.analyses.results.rows import Estimate, Row, result_frame
+from concept_ppl.analyses.results.rows import Estimate, Row, bare_estimate, result_frame
 from concept_ppl.errors import InputError
 
 from .designs import BoolArray, PairDesign
-from .intervals import bare_estimate, cosine_estimate, mean_influence, share_estimate
+from .intervals import cosine_estimate, mean_influence, share_estimate
 from .scores import (
     JudgedPairs,
     PairScores,

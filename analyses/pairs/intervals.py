@@ -90,11 +90,6 @@ def plain_estimate(
     return Estimate(value, error, value - reach, value + reach, level, p_value, n, n_units, df)
 
 
-def bare_estimate(value: float, level: float, n: int, n_units: int) -> Estimate:
-    """Return a description: a number without interval or test."""
-    return Estimate(value, math.nan, math.nan, math.nan, level, math.nan, n, n_units)
-
-
 def mean_influence(influence: FloatArray) -> FloatArray:
     """Influence (n_components,) on the mean over concepts, from that on each (…, n_concepts)."""
     return np.asarray(influence.mean(axis=1))

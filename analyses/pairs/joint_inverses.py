@@ -16,11 +16,11 @@ from scipy import special
 from concept_ppl.analyses.designs.arrays import FloatArray, IntArray, check_level
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
-from concept_ppl.analyses.results.rows import Estimate, Row
+from concept_ppl.analyses.results.rows import Estimate, Row, bare_estimate
 from concept_ppl.errors import InputError
 
 from .designs import BoolArray, PairDesign
-from .intervals import bare_estimate, influence_error, plain_estimate
+from .intervals import influence_error, plain_estimate
 from .scores import check_word_states, training_pairs
 from .weights import TrainingPairs, concept_means, whitening
 

@@ -16,11 +16,10 @@ import numpy.typing as npt
 from concept_ppl.analyses.designs.arrays import FloatArray, check_level
 from concept_ppl.analyses.results.figures import BLUE, Panel
 from concept_ppl.analyses.results.protocol import Result
-from concept_ppl.analyses.results.rows import Row
+from concept_ppl.analyses.results.rows import Row, bare_estimate
 from concept_ppl.errors import InputError
 
 from .designs import PairDesign
-from .intervals import bare_estimate
 from .scores import check_word_states, training_pairs
 from .weights import concept_means, whitening
 

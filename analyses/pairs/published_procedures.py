@@ -18,11 +18,10 @@ import numpy.typing as npt
 from concept_ppl.analyses.designs.arrays import FloatArray
 from concept_ppl.analyses.results.figures import Panel, forest
 from concept_ppl.analyses.results.protocol import Result
-from concept_ppl.analyses.results.rows import Estimate, Row
+from concept_ppl.analyses.results.rows import Estimate, Row, bare_estimate
 from concept_ppl.errors import InputError
 
 from .designs import PairDesign
-from .intervals import bare_estimate
 from .scores import at_length_one, check_word_states
 
 PUBLISHED_INVERSE_PENALTY = 1e-4

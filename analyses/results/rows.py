@@ -69,6 +69,12 @@ class Row:
     control: str = ""
 
 
+def bare_estimate(value: float, level: float, n: int, n_units: int) -> Estimate:
+    """Return a description: a number without interval or test."""
+    nan = float("nan")
+    return Estimate(value, nan, nan, nan, level, nan, n, n_units)
+
+
 def result_frame(rows: Iterable[Row]) -> pd.DataFrame:
     """Return the rows as a table with exactly the columns ``RESULT_COLUMNS``.
 
