@@ -5,7 +5,7 @@ than a block of it at that precision.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -149,6 +149,15 @@ class FeatureMoments:
         of_x = np.where(of_x > FLOAT64_ROUNDING * xx, of_x, np.inf)
         covariance = self.products[kept].sum(axis=0) / mass - x[:, None] * z
         return np.asarray(covariance / np.sqrt(of_x[:, None] * zz))
+
+    def of(self, targets: slice) -> "FeatureMoments":
+        """Keep some targets."""
+        return replace(
+            self,
+            of_targets=self.of_targets[:, targets],
+            target_squares=self.target_squares[:, targets],
+            products=self.products[:, :, targets],
+        )
 
     def varies(self) -> npt.NDArray[np.bool_]:
         """(m,) whether a feature varies over the contexts at all."""

@@ -9,13 +9,14 @@ because a feature that detects a label need not carry a log-posterior.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from concept_ppl.analyses.claim.posterior_forms import posterior_form
 from concept_ppl.analyses.claim.power_path import contrasts
-from concept_ppl.analyses.designs.arrays import FloatArray
+from concept_ppl.analyses.designs.arrays import FloatArray, IntArray
 from concept_ppl.analyses.designs.cross_fits import cross_fit
 from concept_ppl.analyses.designs.decomposition import States, on_same_design
 from concept_ppl.analyses.designs.design import Design
@@ -205,7 +206,11 @@ def judge_features(
     )
     array, concepts, design = question.features, question.concepts, question.design
     Z = question.log_odds
-    moments = feature_moments(array, Z, design)
+    others = _other_targets(concepts, design)
+    every = [Z, *(values for _, values in others.values())]
+    whole = feature_moments(array, np.hstack(every), design)  # one pass over all features
+    ends = np.cumsum([0, *(values.shape[1] for values in every)])
+    moments, *beside = (whole.of(slice(a, b)) for a, b in pairwise(ends))
     constant = int((~moments.varies()).sum())
     if constant == array.shape[1]:
         raise InputError(f"None of the {constant:,} features varies over the contexts.")
@@ -216,10 +221,13 @@ def judge_features(
     errors = {
         k: chosen_errors(array, [c.first(k) for c in choices], Z, design) for k in {1, *at_once}
     }
-    others = _other_targets(array, concepts, design, level)
+    told = {
+        target: _told(array, kept, values, own, design, level)
+        for (target, (kept, values)), own in zip(others.items(), beside, strict=True)
+    }
     alphas = _alphas(array, moments, concepts, design, seed, level)
     judged = [
-        _judge(j, name, errors, bound, others, choices[j], alphas[j], level)
+        _judge(j, name, errors, bound, told, choices[j], alphas[j], level)
         for j, name in enumerate(question.contrast_names)
     ]
     return FeatureJudgement(
@@ -235,23 +243,30 @@ def judge_features(
 
 
 def _other_targets(
-    features: FeatureArray, concepts: Sequence[FloatArray], design: Design, level: float
-) -> dict[str, list[Estimate | None]]:
-    """R² of the posterior and of the label given the feature that is best for each, by contrast."""
+    concepts: Sequence[FloatArray], design: Design
+) -> dict[str, tuple[IntArray, FloatArray]]:
+    """Posterior and label of each contrast: which vary in all training folds, and those (n, r)."""
     labels = np.hstack([most_probable(table) for table in concepts])
     found = {}
     for target, values in ((POSTERIOR, contrasts(concepts, 1.0)), (LABEL, labels)):
-        told = [np.ptp(values[design.folds != k], axis=0) > 0 for k in range(design.n_folds)]
-        kept = np.flatnonzero(np.all(told, axis=0))
-        own: list[Estimate | None] = [None] * values.shape[1]
-        if kept.size:
-            Z = standardised(values[:, kept], design)
-            choices = choose(features, feature_moments(features, Z, design), Z, design, 1)
-            errors = chosen_errors(features, choices, Z, design)
-            for place, j in enumerate(kept):
-                own[j] = explained_share(errors.column(place), level)
-        found[target] = own
+        varying = [np.ptp(values[design.folds != k], axis=0) > 0 for k in range(design.n_folds)]
+        kept = np.flatnonzero(np.all(varying, axis=0))
+        found[target] = kept, standardised(values[:, kept], design)
     return found
+
+
+def _told(
+    features: FeatureArray,
+    kept: IntArray,
+    values: FloatArray,
+    moments: FeatureMoments,
+    design: Design,
+    level: float,
+) -> dict[int, Estimate]:
+    """R² of targets (n, r) given the feature that is best for each, by number of the contrast."""
+    choices = choose(features, moments, values, design, 1)
+    errors = chosen_errors(features, choices, values, design)
+    return {int(j): explained_share(errors.column(i), level) for i, j in enumerate(kept)}
 
 
 def _judge(
@@ -259,13 +274,11 @@ def _judge(
     name: str,
     errors: Mapping[int, SquaredErrors],
     bound: SquaredErrors | None,
-    others: Mapping[str, Sequence[Estimate | None]],
+    told: Mapping[str, Mapping[int, Estimate]],
     choice: Choice,
     alpha: Estimate | None,
     level: float,
 ) -> ContrastJudgement:
-    of_posterior = others[POSTERIOR][j]
-    assert of_posterior is not None  # it varies where the log-odds do
     own = {k: one.column(j) for k, one in errors.items()}
     several = {k: explained_share(one, level) for k, one in own.items() if k > 1}
     shares = {}
@@ -274,8 +287,8 @@ def _judge(
     return ContrastJudgement(
         name,
         explained_share(own[1], level),
-        of_posterior,
-        others[LABEL][j],
+        told[POSTERIOR][j],  # it varies where the log-odds do
+        told[LABEL].get(j),
         several,
         None if bound is None else explained_share(bound.column(j), level),
         shares.pop(1, None),
